@@ -36,6 +36,7 @@ from chalicelib.reference import Reference, Tag
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.model import (
     MOST_DELETED_TAGS,
+    FoundByPush,
     InUse,
     Link,
     Manifest,
@@ -259,14 +260,16 @@ class Manifests:
             self._remove_pending(manifest)
         return True
 
-    def movable(self, repository: str, tags: Sequence[str], digest: Digest) -> Mapping[str, TagRow]:
-        """Read tags that are to name a manifest; raises DeniedError where a rule holds one."""
-        if not tags:
-            return {}
-        now = self._ports.clock.now()
-        named, stored = self._ports.metadata.get_tags_and_rules(repository, tags, now)
-        rules = rules_in_force(stored.text if stored else "")
-        for tag, row in named.items():
+    def require_movable(self, repository: str, tags: Sequence[str], digest: Digest) -> None:
+        """Raise DeniedError where a rule holds a tag that is to name another manifest."""
+        if tags:
+            now = self._ports.clock.now()
+            found = self._ports.metadata.get_for_push(repository, [], tags, now)
+            self._require_movable(repository, found, digest)
+
+    def _require_movable(self, repository: str, found: FoundByPush, digest: Digest) -> None:
+        rules = rules_in_force(found.rules.text if found.rules else "")
+        for tag, row in found.tags.items():
             rule = rules.holding(repository, tag) if row.digest != digest else None
             if rule is not None:
                 raise DeniedError(
@@ -274,7 +277,6 @@ class Manifests:
                     " under another tag",
                     detail={"rule": rule, "tag": tag, "digest": str(row.digest)},
                 )
-        return named
 
     def bring_back(
         self, manifest: Manifest, tags: Mapping[str, TagRow | None], stamp: Stamp
@@ -289,7 +291,9 @@ class Manifests:
         parsed = parse_manifest(self.body(manifest), manifest.media_type)
         named = [item.digest for item in parsed.manifests]
         self._bring_back_all(manifest.repository, named, stamp)
-        self._check(manifest.repository, parsed, may_pull=True)
+        blobs = [item.digest for item in parsed.blobs]
+        links = self._ports.metadata.get_links(manifest.repository, blobs)
+        self._check(manifest.repository, parsed, links, may_pull=True)
         referrer = _referrer(manifest, parsed)
         self._make_live(manifest, tags, referrer, stamp)
 
@@ -388,9 +392,11 @@ class Manifests:
             raise _of_another_type(found)
         if found.state is ManifestState.TRASHED:
             manifest = replace(manifest, state=found.state, version=found.version)
+        # What the collector marks from here on it leaves, for it sees the pending manifest.
+        before = self._found(push.repository, parsed, tags)
         try:
-            total = self._check(manifest.repository, parsed, may_pull=push.may_pull)
-            named = self.movable(manifest.repository, tags, manifest.digest)
+            total = self._check(push.repository, parsed, before.links, may_pull=push.may_pull)
+            self._require_movable(push.repository, before, manifest.digest)
         except (ManifestBlobUnknownError, ManifestInvalidError, DeniedError):
             self._remove_pending(manifest)
             raise
@@ -398,16 +404,21 @@ class Manifests:
             # After the check, so that a manifest that is refused leaves nothing.
             home = bodies_of(push.repository)
             self._uploads().put_whole(home, push.principal, manifest.digest, push.body)
-        if not metadata.has_repository(manifest.repository):
+        if not before.is_listed:
             metadata.add_repository(manifest.repository)
         manifest = replace(manifest, total_bytes=total)
         referrer = _referrer(manifest, parsed)
         stamp = Stamp(manifest.pushed_at, push.principal)
         try:
-            self._make_live(manifest, {tag: named.get(tag) for tag in tags}, referrer, stamp)
+            self._make_live(manifest, {tag: before.tags.get(tag) for tag in tags}, referrer, stamp)
         except DeniedError:
             self._remove_pending(manifest)
             raise
+
+    def _found(self, repository: str, parsed: ParsedManifest, tags: Sequence[str]) -> FoundByPush:
+        blobs = [item.digest for item in parsed.blobs]
+        now = self._ports.clock.now()
+        return self._ports.metadata.get_for_push(repository, blobs, tags, now)
 
     def _make_live(
         self,
@@ -434,14 +445,20 @@ class Manifests:
                 new_tags=0 if start else len(new),
             )
 
-    def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> int | None:
+    def _check(
+        self,
+        repository: str,
+        parsed: ParsedManifest,
+        links: Mapping[Digest, Link],
+        *,
+        may_pull: bool,
+    ) -> int | None:
         """Require all that a manifest refers to, in the sizes that it gives.
 
-        Returns how many bytes of blobs that is, None where that is not known of a manifest.
+        `links` are those to its blobs. Returns how many bytes of blobs that is, None where that is
+        not known of a manifest.
         """
         limits = self._limits
-        blobs = {item.digest: item for item in parsed.blobs}
-        links = self._ports.metadata.get_links(repository, list(blobs))
         sizes = {digest: link.size for digest, link in links.items()}
         _require(_needed(parsed.blobs, sizes, sparse=limits.sparse_image), sizes)
         now = self._ports.clock.now()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
+from chalicelib.rules.document import StoredRules
 from chalicelib.rules.quotas import Allowance
 
 
@@ -294,6 +295,17 @@ class CollectorState:
 
     False: a link that the pass has seen has no record, or may have none.
     """
+
+
+class FoundByPush(NamedTuple):
+    """What is there when a manifest is pushed: of its blobs and its tags, those that are there."""
+
+    links: Mapping[Digest, Link]
+    tags: Mapping[str, TagRow]
+    rules: StoredRules | None
+    """None too without tags, which alone have rules."""
+    is_listed: bool
+    """Whether the catalog names the repository."""
 
 
 class Covered(NamedTuple):

@@ -14,6 +14,7 @@ from chalicelib.registry.model import (
     CatalogRow,
     CollectorState,
     Covered,
+    FoundByPush,
     Garbage,
     Holding,
     InUse,
@@ -484,12 +485,13 @@ class MetadataStore(Protocol):
     def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, TagRow]:
         """Read tags; absent ones are left out."""
 
-    def get_tags_and_rules(
-        self, repository: str, tags: Sequence[str], now: float
-    ) -> tuple[Mapping[str, TagRow], StoredRules | None]:
-        """Read tags as `get_tags` does, and the registry's rules (if there are any) with them.
+    def get_for_push(
+        self, repository: str, blobs: Sequence[Digest], tags: Sequence[str], now: float
+    ) -> FoundByPush:
+        """Read all that a push of a manifest with these blobs and tags goes by.
 
-        In one request for up to 99 tags. `known_rules` gives them from `now` on.
+        In one request for up to 98 of them. The rules are read if there are tags; `known_rules`
+        gives them from `now` on.
         """
 
     # rules and quotas

@@ -109,7 +109,7 @@ class Undo:
             )
         to_set = {tag: tags.get(tag) for tag in named if tag not in moved}
         if wanted.force:
-            self._manifests.movable(repository, list(to_set), digest)
+            self._manifests.require_movable(repository, list(to_set), digest)
         now = self._ports.clock.now()
         self._manifests.bring_back(manifest, to_set, Stamp(now, wanted.principal))
         return Restored(digest, list(to_set), moved)

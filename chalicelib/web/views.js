@@ -138,7 +138,7 @@ function repositoryRow(row) {
 /** @param {number | null} amount in USD */
 function dollars(amount) {
   if (amount === null) return "unknown";
-  return amount < 0.01 ? "< 0.01" : amount.toFixed(2);
+  return amount > 0 && amount < 0.01 ? "< 0.01" : amount.toFixed(2);
 }
 
 /**

@@ -1,4 +1,4 @@
-"""Formats sizes for people, in powers of 1,000 only."""
+"""Formats sizes for people, in powers of 1,000 only, and what they cost."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -11,3 +11,8 @@ def size_text(size: float) -> str:
         unit += 1
     digits = 1 if unit and size < 99.95 else 0  # noqa: PLR2004 - three digits
     return f"{size:.{digits}f} {_UNITS[unit]}"
+
+
+def dollars(amount: float) -> str:
+    """Return an amount in USD, rounded to cents; what is less than one is not shown as nothing."""
+    return "< 0.01" if 0 < amount < 0.01 else f"{amount:,.2f}"  # noqa: PLR2004 - a cent

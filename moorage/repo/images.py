@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.digest import Digest
 from moorage.common.listing import Listing
+from moorage.common.sizes import dollars
 from moorage.repo.asking import (
     SHORT,
     UNKNOWN,
@@ -90,17 +91,12 @@ def _repository(row: Mapping[str, Any]) -> Sequence[str]:
         plain(row["name"]),
         size(facts["linked_bytes"]),
         size(facts["shared_bytes"]),
-        dollars(facts["usd_month"]),
+        UNKNOWN if facts["usd_month"] is None else dollars(facts["usd_month"]),
         size(facts["unused_bytes"]),
         str(facts["tags"]),
         written(facts["pushed_at"]),
         written(facts["pulled_at"], _NONE_NOTED),
     ]
-
-
-def dollars(amount: float | None) -> str:
-    """Write an amount for people."""
-    return UNKNOWN if amount is None else f"{amount:,.2f}"
 
 
 def _tag(row: Mapping[str, Any]) -> Sequence[str]:

@@ -12,7 +12,7 @@ from chalicelib.prices import PRICED_ON, REGION, S3_GB_MONTH, stored_for_a_month
 from moorage.access.commands import DataPlace
 from moorage.common.aws import Aws, explained
 from moorage.common.listing import Listing
-from moorage.common.sizes import size_text
+from moorage.common.sizes import dollars, size_text
 from moorage.usage import read
 from moorage.usage.sums import NOWHERE, Kind
 
@@ -64,7 +64,8 @@ def listing(usage: read.Usage, *, cost: bool) -> Listing:
     amounts.append(sums.total)
     if cost:
         head.append("USD/MONTH")
-        rows = [[*row, _dollars(size)] for row, size in zip(rows, amounts, strict=True)]
+        costs = [dollars(stored_for_a_month(size)) for size in amounts]
+        rows = [[*row, amount] for row, amount in zip(rows, costs, strict=True)]
     return Listing(head, rows, _values(usage, cost=cost))
 
 
@@ -113,7 +114,3 @@ def _values(usage: read.Usage, *, cost: bool) -> Mapping[str, object]:
         "lost": list(sums.lost),
         "unread": list(usage.unread),
     }
-
-
-def _dollars(size: int) -> str:
-    return f"{stored_for_a_month(size):,.2f}"

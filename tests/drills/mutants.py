@@ -1607,7 +1607,7 @@ def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
 @rule(
     "manifest accepted unchecked", "_check", Manifests, crashed=["put a manifest that lacks a blob"]
 )
-def _(_: Original, _self: Manifests, _repository: str, _parsed: object, *, may_pull: bool) -> None:
+def _(_: Original, _self: Manifests, *_found: object, may_pull: bool) -> None:
     del may_pull
 
 
@@ -1836,12 +1836,12 @@ def _(_: Original, _self: Rules, _repository: str, _tag: str) -> None:
 
 @rule(
     "a tag that a rule holds may not be set again",
-    "movable",
+    "_require_movable",
     Manifests,
     crashed=["put an image that an immutable tag names"],
 )
-def _(movable: Original, self: Manifests, repository: str, tags: Any, _digest: Digest) -> object:  # noqa: ANN401 - as movable
-    return movable(self, repository, tags, Digest.of(b"another"))
+def _(require: Original, self: Manifests, repository: str, found: object, _digest: Digest) -> None:
+    require(self, repository, found, Digest.of(b"another"))
 
 
 @rule(
@@ -1891,7 +1891,7 @@ def _(_: Original, _manifest: Manifest, _parsed: object) -> None:
     Manifests,
     crashed=["restore what lacks a layer"],
 )
-def _(_: Original, _self: Manifests, _repository: str, _parsed: object, *, may_pull: bool) -> None:
+def _(_: Original, _self: Manifests, *_found: object, may_pull: bool) -> None:
     del may_pull
 
 
@@ -2268,8 +2268,8 @@ def _(sweep: Original, self: Links, home: str, links: Sequence[Link]) -> object:
     raced=["collect, manifest PUT"],
 )
 def _(put: Original, self: Manifests, push: object, manifest: Manifest, *parsed: Any) -> None:  # noqa: ANN401 - as _put_once
-    total = self._check(manifest.repository, parsed[0], may_pull=True)
-    with mock.patch.object(self, "_check", return_value=total):
+    found = self._found(manifest.repository, *parsed)
+    with mock.patch.object(self, "_found", return_value=found):
         put(self, push, manifest, *parsed)
 
 

@@ -14,6 +14,7 @@ from chalicelib.digest import Digest
 from chalicelib.limits import TRANSACTION_TAGS
 from chalicelib.registry.model import (
     Covered,
+    FoundByPush,
     Link,
     Manifest,
     ManifestState,
@@ -24,7 +25,6 @@ from chalicelib.registry.model import (
     bodies_of,
 )
 from chalicelib.registry.outcomes import ManifestMovedError, OverQuotaError
-from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.blobs import BlobItems, at_version, likely_record
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
@@ -37,6 +37,7 @@ from chalicelib.stores.dynamodb.expressions import (
     Update,
 )
 from chalicelib.stores.dynamodb.items import (
+    LINK,
     MANIFEST,
     RECORD,
     REFERRER,
@@ -49,6 +50,7 @@ from chalicelib.stores.dynamodb.items import (
     tagged_item,
 )
 from chalicelib.stores.dynamodb.keys import (
+    catalog_key,
     history_key,
     history_place,
     link_key,
@@ -269,20 +271,30 @@ class ManifestItems(BlobItems):
         items = self._dynamo.get_many(self._registry, keys)
         return {names[item["sk"]["S"]]: TAG.decode(item) for item in items}
 
-    def get_tags_and_rules(
-        self, repository: str, tags: Sequence[str], now: float
-    ) -> tuple[Mapping[str, TagRow], StoredRules | None]:
+    def get_for_push(
+        self, repository: str, blobs: Sequence[Digest], tags: Sequence[str], now: float
+    ) -> FoundByPush:
         names = {tag_key(repository, tag)["sk"]: tag for tag in tags}
-        keys = [*(tag_key(repository, tag) for tag in tags), rules_key()]
+        listed, in_force = catalog_key(repository), rules_key()
+        keys = [listed, *(link_key(repository, digest) for digest in blobs)]
+        if tags:
+            keys += [in_force, *(tag_key(repository, tag) for tag in tags)]
+        links: list[Link] = []
         rows: dict[str, TagRow] = {}
-        rules: StoredRules | None = None
+        rules, is_listed = None, False
         for item in self._dynamo.get_many(self._registry, keys):
-            if item["pk"]["S"] == rules_key()["pk"]:
+            partition, row = item["pk"]["S"], item["sk"]["S"]
+            if partition == listed["pk"]:
+                is_listed = True
+            elif partition == in_force["pk"]:
                 rules = STORED_RULES.decode(item)
+            elif row in names:
+                rows[names[row]] = TAG.decode(item)
             else:
-                rows[names[item["sk"]["S"]]] = TAG.decode(item)
-        self._rules = now, rules
-        return rows, rules
+                links.append(LINK.decode(item))
+        if tags:
+            self._rules = now, rules
+        return FoundByPush({link.digest: link for link in links}, rows, rules, is_listed)
 
     def tags_of(self, repository: str, digest: Digest) -> Mapping[str, float | None]:
         span = tagged_of(repository, digest)

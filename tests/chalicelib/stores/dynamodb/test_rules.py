@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.registry.model import FoundByPush
 from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.items import STORED_RULES
 from chalicelib.stores.dynamodb.rules import DynamoRulesStore, RulesMovedError
 from tests.support.calls import record_calls
-from tests.support.values import NOW, STAMP, a_manifest, fresh_name, push_manifest
+from tests.support.values import NOW, STAMP, a_manifest, fresh_digest, fresh_name, push_manifest
 
 if TYPE_CHECKING:
     from tests.chalicelib.stores.conftest import Stores
@@ -46,24 +47,31 @@ def test_rules_are_replaced_only_by_who_has_read_them(fresh_stores: Stores) -> N
     assert fresh_stores.item(keys.rules_version(3)) is None
 
 
-def test_tags_and_rules_are_one_request(fresh_stores: Stores) -> None:
-    """A push reads the rules with the tags that it is to move."""
+def test_a_push_reads_links_tags_rules_and_the_catalog(fresh_stores: Stores) -> None:
+    """Each that is there; without tags no rules, which only tags have."""
     metadata, name = fresh_stores.metadata, fresh_name()
     live = push_manifest(metadata, a_manifest(repository=name), "v1")
-    assert metadata.get_tags_and_rules(name, ["v1", "v2"], NOW)[1] is None
+    absent = fresh_digest()
+    found = metadata.get_for_push(name, [absent], ["v1", "v2"], NOW)
+    assert (found.links, found.rules, found.is_listed) == ({}, None, False)
     rules = DynamoRulesStore(fresh_stores.client, fresh_stores.registry_table)
     rules.replace(None, FIRST)
-    rows, stored = metadata.get_tags_and_rules(name, ["v1", "v2"], NOW)
-    assert {tag: row.digest for tag, row in rows.items()} == {"v1": live.digest}
-    assert (rows["v1"].tagged_at, stored) == (STAMP.at, FIRST)
-    assert metadata.get_tags_and_rules(name, [], NOW) == ({}, FIRST)
+    there = fresh_stores.pushed(name)
+    found = metadata.get_for_push(name, [there, absent], ["v1", "v2"], NOW)
+    assert list(found.links) == [there]
+    assert found.links == metadata.get_links(name, [there, absent])
+    assert {tag: row.digest for tag, row in found.tags.items()} == {"v1": live.digest}
+    assert (found.tags["v1"].tagged_at, found.rules) == (STAMP.at, FIRST)
+    assert metadata.get_for_push(name, [], [], NOW) == FoundByPush({}, {}, None, is_listed=False)
     assert rules.repositories() == []
     metadata.add_repository(name)
     assert rules.repositories() == [name]
+    assert metadata.get_for_push(name, [], [], NOW).is_listed
 
 
-def test_tags_and_rules_are_one_request_over_the_wire(dynamo: Stores) -> None:
-    """However many tags, up to the size of a batch."""
+def test_all_that_a_push_reads_is_one_request(dynamo: Stores) -> None:
+    """However many blobs and tags, up to the size of a batch."""
+    blobs = [fresh_digest() for _ in range(49)]
     with record_calls(dynamo.client) as calls:
-        dynamo.metadata.get_tags_and_rules(fresh_name(), [f"v{n}" for n in range(99)], NOW)
+        dynamo.metadata.get_for_push(fresh_name(), blobs, [f"v{n}" for n in range(49)], NOW)
     assert dict(calls.operations("dynamodb")) == {"BatchGetItem": 1}

@@ -205,7 +205,7 @@ def test_the_rules_are_read_once_a_minute(fresh_stores: Stores) -> None:
     assert metadata.known_rules(NOW - 1, AGE) == second  # the clock was set back
     third = replace(first, version=3)
     rules.replace(second, third)
-    metadata.get_tags_and_rules(fresh_name(), ["v1"], NOW)
+    metadata.get_for_push(fresh_name(), [], ["v1"], NOW)
     assert metadata.known_rules(NOW + 1, AGE) == third
 
 
