@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -913,15 +914,20 @@ def a_sweep_of_manifests(deployment: ReplayedDeployment) -> None:
 def a_collection(deployment: ReplayedDeployment) -> None:
     """What nothing needs goes, row and object: what was pushed, and what no row names.
 
-    A blob that is needed stays, and is looked at on its day. The next pass is due a day later.
+    Blobs that are needed stay, and are looked at on their day, wherever uploads of their kind put
+    them. The next pass is due a day later.
     """
     arranged, data, uncounted = deployment.arranged, os.urandom(100), os.urandom(100)
     objects, metadata = arranged.ports.objects, arranged.ports.metadata
     with deployment.earlier(40 * DAY):
         name = published(deployment, data)
         published(deployment, uncounted, name)
-        needed = committed_on_its_day(deployment, name, time.time() - 2 * DAY)
-        push_manifest(metadata, a_manifest(repository=name, references=(needed,)))
+        of_that_day = partial(bytes_on_their_day, time.time() - 2 * DAY)
+        needed = committed(deployment, name, of_that_day(PART))
+        whole = of_that_day(100)
+        published(deployment, whole, name)
+        references = (needed, Digest.of(whole))
+        push_manifest(metadata, a_manifest(repository=name, references=references))
         left, _ = opened(deployment)
     unbegun = f"direct/{left.id}/{Digest.of(data).hex}"
     strays = (unbegun, f"blobs/sha256/00/{Digest.of(data).hex}/{uuid.uuid4()}")
@@ -936,7 +942,9 @@ def a_collection(deployment: ReplayedDeployment) -> None:
     assert not {key, *strays} & set(stored)
     assert metadata.get_record(Digest.of(data)) is None
     assert metadata.get_link(name, Digest.of(uncounted)) is None
-    assert key_of(metadata.get_record(needed)) in stored
+    kept = [key_of(metadata.get_record(digest)) for digest in references]
+    assert [key.partition("/")[0] for key in kept] == ["blobs", "direct"]
+    assert set(kept) <= set(stored)
     assert state_of(deployment, left) is UploadState.CANCELLED
 
 
@@ -977,11 +985,17 @@ def a_retention_run(deployment: ReplayedDeployment) -> None:
     assert states == [trash, trash, ManifestState.LIVE]
 
 
-def committed_on_its_day(deployment: ReplayedDeployment, name: str, now: float) -> Digest:
-    """Push a blob in chunks, of which the collector looks at the object on the day of `now`."""
-    uploads, data = deployment.arranged.registry.uploads, b""
+def bytes_on_their_day(now: float, size: int) -> bytes:
+    """Return a blob of which the collector looks at the object on the day of `now`."""
+    data = os.urandom(size)
     while not is_its_turn(Digest.of(data), now):
-        data = os.urandom(PART)
+        data = os.urandom(size)
+    return data
+
+
+def committed(deployment: ReplayedDeployment, name: str, data: bytes) -> Digest:
+    """Push a blob in chunks."""
+    uploads = deployment.arranged.registry.uploads
     session, _ = opened(deployment, PART, data=data, name=name)
     deadline = deployment.arranged.clock.now() + 29
     uploads.commit(session.owner, session.id, Digest.of(data), b"", PART, deadline)

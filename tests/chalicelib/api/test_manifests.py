@@ -542,6 +542,18 @@ def test_a_subject_of_size_0_is_accepted(registry: RegistryUnderTest) -> None:
         assert put(registry, Digest.of(body), body).status == status
 
 
+def test_a_manifest_is_three_requests_and_an_index_one_more(registry: RegistryUnderTest) -> None:
+    """Pending, what it goes by, live; an index reads its manifests. A push again is the same."""
+    body = image(registry, b"layer")
+    document = index(described(body))
+    assert put(registry, "first", body).status == 201  # the catalog takes the repository's name
+    for pushed, media_type, reads in ((body, IMAGE, 1), (document, INDEX, 2)) * 2:
+        with record_calls(registry.s3, registry.dynamodb) as calls:
+            assert put(registry, "v1", pushed, media_type).status == 201
+        operations = {"PutItem": 1, "BatchGetItem": reads, "TransactWriteItems": 1}
+        assert (dict(calls.operations("dynamodb")), calls.count("s3")) == (operations, 0)
+
+
 def test_an_index_of_two_platforms(registry: RegistryUnderTest) -> None:
     """An index of manifests that are there is stored, and they go on being answered."""
     children = [image(registry, layer) for layer in (b"amd64", b"arm64")]

@@ -57,7 +57,7 @@ def test_an_image_of_thirty_small_layers(registry: RegistryUnderTest, proxy: str
     print(f"30 x 200 KB: {calls.count('s3')} S3 requests {dict(s3)},")
     print(f"{calls.count('dynamodb')} DynamoDB requests {dict(dynamodb)}")
     assert dict(s3) == {"PutObject": 31}
-    assert calls.count("dynamodb") == 70
+    assert calls.count("dynamodb") == 67
 
 
 def test_what_is_held_is_stored_by_one_request(registry: RegistryUnderTest, proxy: str) -> None:
