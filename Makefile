@@ -30,7 +30,7 @@ help:
 	@echo "make e2e      a whole deployment on an emulation of AWS, from deploy to destroy"
 	@echo "make drills   a stop at every call, races, faults, kills, mutants (hours); PART=1/4: a"
 	@echo "              part of them, SUM=1: all parts added up (docs/durability.md)"
-	@echo "make bench    side by side with a peer registry: docs/performance.md (half an hour)"
+	@echo "make bench    side by side with a peer registry: docs/performance.md (an hour)"
 	@echo "make bench-quick  what pushes and pulls ask of AWS, held to budgets (two minutes)"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
 	@echo "make deploy   STAGE=x: the registry moorage-x in your AWS account, made or updated"
