@@ -102,7 +102,7 @@ def cold_targets(cold: Mapping[str, Sequence[float]]) -> Iterator[Target]:
     ratios = coldstart.ratios_of(cold) if cold else {}
     for kind in coldstart.PULLS:
         name = f"cold start of a {kind}, beside a compiled baseline"
-        yield Target(name, 0.6, ratios.get(kind), TIMES)
+        yield Target(name, coldstart.TARGET, ratios.get(kind), TIMES)
 
 
 def ratio(

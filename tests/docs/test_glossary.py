@@ -53,7 +53,7 @@ def test_dropped_words_stand_nowhere() -> None:
 def test_no_name_in_the_product_is_a_vague_one() -> None:
     """Functions, parameters, variables and attributes say what they are."""
     found = [
-        f"{path.relative_to(PROJECT)}:{node.lineno}: {name}"
+        f"{path.relative_to(PROJECT)}: {name}"
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         for member in ("id", "arg", "attr", "name")
