@@ -10,7 +10,7 @@ from chalicelib.descriptor import MediaType
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestUnknownError, SizeTooLargeError, TagInvalidError
 from chalicelib.reference import parse_reference, parse_tag
-from chalicelib.registry.manifests import ManifestPush, StoredBody
+from chalicelib.registry.manifests.reading import StoredBody
 from chalicelib.registry.registry import Registry
 from chalicelib.settings import ApiOptions, HeadStrategy
 
@@ -48,10 +48,12 @@ def put(
     registry: Registry, options: ApiOptions, request: Request, name: str, reference: str
 ) -> Response:
     """PUT: store a manifest and move its tags."""
+    from chalicelib.registry.manifests.pushing import ManifestPush  # noqa: PLC0415 - no pull needs it
+
     if len(request.body) > options.manifest_limit:
         raise SizeTooLargeError(f"a manifest can have {options.manifest_limit} bytes at most")
     tags = [parse_tag(tag).name for tag in request.query.get("tag", ())]
-    stored = registry.manifests.put(
+    stored = registry.pushes.put(
         ManifestPush(
             repository=name,
             reference=parse_reference(reference),
@@ -59,7 +61,6 @@ def put(
             body=request.body,
             tags=tags,
             principal=request.principal,
-            deadline=request.deadline,
             may_pull=request.caller.may_pull(name),
         )
     )
@@ -76,7 +77,7 @@ def put(
 
 def delete(registry: Registry, request: Request, name: str, reference: str) -> Response:
     """DELETE: a tag, or a manifest with its tags; one that is in use by `force` alone."""
-    registry.manifests.delete(
+    registry.removals.delete(
         name, parse_reference(reference), request.principal, force=request.flag("force")
     )
     return Response(202)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from chalicelib.descriptor import INDEXES, parse_manifest
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestUnknownError
-from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.manifests.reading import Manifests
 from chalicelib.registry.model import InUse, Manifest, ManifestState, bodies_of
 from chalicelib.registry.overviews import Runs, runs_of
 from chalicelib.registry.service import Limits, Ports

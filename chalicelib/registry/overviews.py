@@ -13,7 +13,7 @@ from chalicelib.errors import ManifestUnknownError, NameUnknownError
 from chalicelib.page import Page
 from chalicelib.registry.blobs import bytes_of
 from chalicelib.registry.lists import PAGE
-from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.manifests.reading import Manifests
 from chalicelib.registry.model import InUse, Manifest, ManifestState, Referrer, TagRow
 from chalicelib.registry.outcomes import ObjectMissingError
 from chalicelib.registry.service import Ports

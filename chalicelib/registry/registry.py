@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from chalicelib.registry.collector.collector import Collector
     from chalicelib.registry.deletions import Deletions
     from chalicelib.registry.lists import Lists
-    from chalicelib.registry.manifests import Manifests
+    from chalicelib.registry.manifests.pushing import Pushes
+    from chalicelib.registry.manifests.reading import Manifests
+    from chalicelib.registry.manifests.removal import Removals
     from chalicelib.registry.overviews import Overviews
     from chalicelib.registry.retention.run import Retention
     from chalicelib.registry.service import Limits, Ports
@@ -57,10 +59,24 @@ class Registry:
 
     @cached_property
     def manifests(self) -> "Manifests":
-        """Manifests and tags."""
-        from chalicelib.registry.manifests import Manifests
+        """Live manifests."""
+        from chalicelib.registry.manifests.reading import Manifests
 
-        return Manifests(self._ports, self._limits, lambda: self.uploads, self.blobs)
+        return Manifests(self._ports, self._limits, lambda: self.blobs)
+
+    @cached_property
+    def pushes(self) -> "Pushes":
+        """What puts manifests into repositories."""
+        from chalicelib.registry.manifests.pushing import Pushes
+
+        return Pushes(self._ports, self._limits, lambda: self.uploads, self.removals)
+
+    @cached_property
+    def removals(self) -> "Removals":
+        """What takes manifests and tags away."""
+        from chalicelib.registry.manifests.removal import Removals
+
+        return Removals(self._ports, self._limits)
 
     @cached_property
     def lists(self) -> "Lists":
@@ -95,14 +111,14 @@ class Registry:
         """The history of tags, and bringing back what was deleted."""
         from chalicelib.registry.undo import Undo
 
-        return Undo(self._ports, self.manifests)
+        return Undo(self._ports, self._limits, self.manifests, self.removals)
 
     @cached_property
     def retention(self) -> "Retention":
         """What the rules of retention decide, and the runs that do it."""
         from chalicelib.registry.retention.run import Retention
 
-        return Retention(self._ports, self._limits, self.manifests)
+        return Retention(self._ports, self._limits, self.manifests, self.removals)
 
     @cached_property
     def commits(self) -> "CommitDriver":
@@ -130,4 +146,4 @@ class Registry:
         """The sweeper."""
         from chalicelib.registry.sweeper import Sweeper
 
-        return Sweeper(self._ports, self._limits, self.manifests)
+        return Sweeper(self._ports, self._limits, self.removals)

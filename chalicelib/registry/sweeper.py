@@ -21,7 +21,7 @@ from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import direct_keys_from
-from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.manifests.removal import Removals
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import TERMINAL, Session, UploadState
@@ -69,10 +69,10 @@ Its first argument is the session's id, or a manifest's repository.
 class Sweeper:
     """Sweeps sessions and manifests."""
 
-    def __init__(self, ports: Ports, limits: Limits, manifests: Manifests) -> None:
+    def __init__(self, ports: Ports, limits: Limits, removals: Removals) -> None:
         self._ports = ports
         self._limits = limits
-        self._manifests = manifests
+        self._removals = removals
         self._leftovers = Leftovers(ports, limits)
         self._strays = Strays(ports, limits)
         self._driver = CommitDriver(ports, limits)
@@ -147,7 +147,7 @@ class Sweeper:
         return SweepOutcome.FAILED
 
     def _sweep_manifest(self, repository: str, digest: Digest) -> SweepOutcome:
-        ended = self._manifests.end_due(repository, digest)
+        ended = self._removals.end_due(repository, digest)
         return SweepOutcome.MANIFEST if ended else SweepOutcome.NOTHING
 
     def _sweep_session(self, session_id: str, until: float) -> SweepOutcome | None:

@@ -5,16 +5,21 @@ must never restore a manifest that can't be pulled completely.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from chalicelib.dataclass import dataclass
+from chalicelib.descriptor import parse_manifest
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestUnknownError, NameUnknownError, TagMovedError
 from chalicelib.limits import BATCH_KEYS
 from chalicelib.reference import Reference, Tag
-from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.manifests.publishing import Publisher
+from chalicelib.registry.manifests.reading import Manifests
+from chalicelib.registry.manifests.removal import Removals
+from chalicelib.registry.manifests.retries import retried
 from chalicelib.registry.model import Manifest, ManifestState, Stamp, TagChange, TagRow
 from chalicelib.registry.outcomes import ManifestMovedError
-from chalicelib.registry.service import Ports
+from chalicelib.registry.service import Limits, Ports
 
 PAGE = BATCH_KEYS
 """Most changes on a page: one request reads what became of their manifests."""
@@ -58,9 +63,13 @@ class Restored:
 class Undo:
     """The history of all repositories, and the way back."""
 
-    def __init__(self, ports: Ports, manifests: Manifests) -> None:
+    def __init__(
+        self, ports: Ports, limits: Limits, manifests: Manifests, removals: Removals
+    ) -> None:
         self._ports = ports
         self._manifests = manifests
+        self._removals = removals
+        self._publisher = Publisher(ports, limits)
 
     def history(
         self, repository: str, reference: Reference | None, after: str | None, limit: int | None
@@ -88,7 +97,7 @@ class Undo:
         Raises ManifestUnknownError (it is gone for good), TagMovedError (of the tag that was asked
         for), ManifestBlobUnknownError (what it refers to is gone), UnavailableError.
         """
-        return self._manifests.retried(lambda: self._restore_once(wanted))
+        return retried(self._ports.clock, lambda: self._restore_once(wanted))
 
     def _restore_once(self, wanted: Restoration) -> Restored:
         repository, digest = wanted.repository, wanted.digest
@@ -108,10 +117,11 @@ class Undo:
                 detail={"tag": tag, "digest": by_now},
             )
         to_set = {tag: tags.get(tag) for tag in named if tag not in moved}
-        if wanted.force:
-            self._manifests.require_movable(repository, list(to_set), digest)
         now = self._ports.clock.now()
-        self._manifests.bring_back(manifest, to_set, Stamp(now, wanted.principal))
+        if wanted.force and to_set:
+            found = self._ports.metadata.get_for_push(repository, [], list(to_set), now)
+            self._publisher.require_movable(repository, found, digest)
+        self._bring_back(manifest, to_set, Stamp(now, wanted.principal))
         return Restored(digest, list(to_set), moved)
 
     def _kept(self, repository: str, digest: Digest) -> Manifest:
@@ -120,9 +130,43 @@ class Undo:
         if manifest is None or manifest.state is ManifestState.PENDING:
             raise ManifestUnknownError(f"{digest} is gone for good, or was never here: push it")
         if manifest.state is ManifestState.DELETING:
-            self._manifests.finish_delete(manifest)
+            self._removals.finish_delete(manifest)
             raise ManifestMovedError(f"{digest} was being deleted")
         return manifest
+
+    def _bring_back(
+        self, manifest: Manifest, tags: Mapping[str, TagRow | None], stamp: Stamp
+    ) -> None:
+        """Make a manifest of the trash live, with tags that name what `tags` gives: once, or not.
+
+        Of a live one only the tags move. First the manifests of an index are brought back. Raises
+        ManifestBlobUnknownError where what it refers to is gone for good, ManifestMovedError where
+        something is not as it was read.
+        """
+        manifest = replace(manifest, restored_at=stamp.at)
+        parsed = parse_manifest(self._manifests.body(manifest), manifest.media_type)
+        named = [item.digest for item in parsed.manifests]
+        self._bring_back_all(manifest.repository, named, stamp)
+        blobs = [item.digest for item in parsed.blobs]
+        links = self._ports.metadata.get_links(manifest.repository, blobs)
+        self._publisher.check(manifest.repository, parsed, links, may_pull=True)
+        self._publisher.make_live(manifest, parsed, tags, stamp)
+
+    def _bring_back_all(self, repository: str, digests: Sequence[Digest], stamp: Stamp) -> None:
+        """Bring back those of some manifests that are in the trash, without tags.
+
+        Of those that are live it is noted, or retention could remove one before the index is back.
+        """
+        metadata = self._ports.metadata
+        for seen in metadata.get_manifests(repository, digests).values():
+            if seen.state is ManifestState.LIVE:
+                metadata.note_restore(seen, stamp.at)
+            # With its body, which is not read of many.
+            whole = seen.state is ManifestState.TRASHED and metadata.get_manifest(
+                repository, seen.digest
+            )
+            if whole and whole.state is ManifestState.TRASHED:
+                self._bring_back(whole, {}, stamp)
 
 
 def _name(reference: Reference | None) -> str | None:

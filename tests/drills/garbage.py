@@ -456,7 +456,7 @@ def nothing_left(stage: Stage) -> None:
     """Delete everything, and wait: no byte is left in the bucket, and no row of what was there."""
     registry, seen = stage.registry(), stage.world.snapshot()
     for repository, digest in seen.manifests:
-        registry.manifests.delete(repository, digest, None, force=True)
+        registry.removals.delete(repository, digest, None, force=True)
     stage.world.clock.sleep(stage.world.limits.trash + 60)
     registry.sweeper.sweep(stage.world.clock.now() + 600)
     for _attempt in range(2):

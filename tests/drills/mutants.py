@@ -28,7 +28,6 @@ from chalicelib.errors import (
     UploadBusyError,
     UploadUnknownError,
 )
-from chalicelib.registry import manifests as registry_manifests
 from chalicelib.registry import quotas, tickets
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.collector import collector, links, strays
@@ -38,7 +37,10 @@ from chalicelib.registry.collector.records import Records
 from chalicelib.registry.collector.seen import Day, SeenHome
 from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import parts_key, read_direct_key, report_key
-from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.manifests import publishing, reading, removal
+from chalicelib.registry.manifests.publishing import Publisher
+from chalicelib.registry.manifests.pushing import Pushes
+from chalicelib.registry.manifests.removal import Removals
 from chalicelib.registry.model import (
     CatalogFacts,
     CatalogRow,
@@ -1605,24 +1607,24 @@ def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
 
 
 @rule(
-    "manifest accepted unchecked", "_check", Manifests, crashed=["put a manifest that lacks a blob"]
+    "manifest accepted unchecked", "check", Publisher, crashed=["put a manifest that lacks a blob"]
 )
-def _(_: Original, _self: Manifests, *_found: object, may_pull: bool) -> None:
+def _(_: Original, _self: Publisher, *_found: object, may_pull: bool) -> None:
     del may_pull
 
 
-@rule("tags survive their manifest", "finish_delete", Manifests, crashed=["delete a manifest"])
-def _(_: Original, self: Manifests, manifest: Manifest) -> None:
+@rule("tags survive their manifest", "finish_delete", Removals, crashed=["delete a manifest"])
+def _(_: Original, self: Removals, manifest: Manifest) -> None:
     self._ports.metadata.finish_delete(manifest)
 
 
 @rule(
     "a large manifest's body outlives it",
     "_body_link",
-    Manifests,
+    Removals,
     crashed=["delete a large manifest"],
 )
-def _(_: Original, _self: Manifests, _manifest: Manifest) -> None:
+def _(_: Original, _self: Removals, _manifest: Manifest) -> None:
     return
 
 
@@ -1793,7 +1795,7 @@ def _(
         return make_live(self, manifest, *what, **more)
 
 
-@rule("what is in the trash is there", "_require_live", registry_manifests, crashed=DELETED)
+@rule("what is in the trash is there", "_require_live", reading, crashed=DELETED)
 def _(_: Original, manifest: Manifest | None) -> Manifest:
     if manifest is None or manifest.state is ManifestState.PENDING:
         raise ManifestUnknownError
@@ -1836,11 +1838,11 @@ def _(_: Original, _self: Rules, _repository: str, _tag: str) -> None:
 
 @rule(
     "a tag that a rule holds may not be set again",
-    "_require_movable",
-    Manifests,
+    "require_movable",
+    Publisher,
     crashed=["put an image that an immutable tag names"],
 )
-def _(require: Original, self: Manifests, repository: str, found: object, _digest: Digest) -> None:
+def _(require: Original, self: Publisher, repository: str, found: object, _digest: Digest) -> None:
     require(self, repository, found, Digest.of(b"another"))
 
 
@@ -1857,11 +1859,11 @@ def _(restore: Original, self: Undo, asked: Restoration) -> object:
 
 @rule(
     "what a rule refused stays pending",
-    "_remove_pending",
-    Manifests,
+    "remove_pending",
+    Removals,
     crashed=["move an immutable tag"],
 )
-def _(_: Original, _self: Manifests, _manifest: Manifest) -> None:
+def _(_: Original, _self: Removals, _manifest: Manifest) -> None:
     return
 
 
@@ -1878,7 +1880,7 @@ def _(restore: Original, self: Undo, asked: Restoration) -> object:
 @rule(
     "what is brought back is not listed by its subject",
     "_referrer",
-    registry_manifests,
+    publishing,
     crashed=["restore a manifest"],
 )
 def _(_: Original, _manifest: Manifest, _parsed: object) -> None:
@@ -1887,16 +1889,16 @@ def _(_: Original, _manifest: Manifest, _parsed: object) -> None:
 
 @rule(
     "what lacks a layer is brought back",
-    "_check",
-    Manifests,
+    "check",
+    Publisher,
     crashed=["restore what lacks a layer"],
 )
-def _(_: Original, _self: Manifests, *_found: object, may_pull: bool) -> None:
+def _(_: Original, _self: Publisher, *_found: object, may_pull: bool) -> None:
     del may_pull
 
 
-@rule("an index comes back alone", "_bring_back_all", Manifests, crashed=["restore an index"])
-def _(_: Original, _self: Manifests, _repository: str, _digests: object, _stamp: Stamp) -> None:
+@rule("an index comes back alone", "_bring_back_all", Undo, crashed=["restore an index"])
+def _(_: Original, _self: Undo, _repository: str, _digests: object, _stamp: Stamp) -> None:
     return
 
 
@@ -2002,18 +2004,18 @@ def _(_: Original, _self: UnbegunSessions, _unbegun: Session, _key: str, _denied
 
 @rule(
     "a manifest whose tag was refused stays pending",
-    "_remove_pending",
-    Manifests,
+    "remove_pending",
+    Removals,
     crashed=["no room for a tag"],
 )
-def _(_: Original, _self: Manifests, _manifest: Manifest) -> None:
+def _(_: Original, _self: Removals, _manifest: Manifest) -> None:
     return
 
 
 @rule(
     "what is in use is not looked at",
     "_require_unused",
-    registry_manifests,
+    removal,
     crashed=["delete what is in use"],
 )
 def _(_: Original, _digest: Digest, _leases: object, _now: float) -> None:
@@ -2023,7 +2025,7 @@ def _(_: Original, _digest: Digest, _leases: object, _now: float) -> None:
 @rule(
     "what is overdue is no longer in use",
     "_require_unused",
-    registry_manifests,
+    removal,
     crashed=["delete what is in use and overdue"],
 )
 def _(require: Original, digest: Digest, leases: Iterable[InUse], now: float) -> None:
@@ -2264,10 +2266,10 @@ def _(sweep: Original, self: Links, home: str, links: Sequence[Link]) -> object:
 @rule(
     "a manifest is pending after its links are read",
     "_put_once",
-    Manifests,
+    Pushes,
     raced=["collect, manifest PUT"],
 )
-def _(put: Original, self: Manifests, push: object, manifest: Manifest, *parsed: Any) -> None:  # noqa: ANN401 - as _put_once
+def _(put: Original, self: Pushes, push: object, manifest: Manifest, *parsed: Any) -> None:  # noqa: ANN401 - as _put_once
     found = self._found(manifest.repository, *parsed)
     with mock.patch.object(self, "_found", return_value=found):
         put(self, push, manifest, *parsed)
@@ -2278,8 +2280,8 @@ def _(_: Original, _self: Blobs, _link: Link) -> bool:
     return True
 
 
-@rule("a push takes no mark away", "_unmark", Manifests, raced=["collect, manifest PUT"])
-def _(_: Original, _self: Manifests, _link: Link, _now: float) -> None:
+@rule("a push takes no mark away", "_unmark", Publisher, raced=["collect, manifest PUT"])
+def _(_: Original, _self: Publisher, _link: Link, _now: float) -> None:
     return
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.api.dispatch import Api
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import parse_reference
-from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.manifests.pushing import ManifestPush
 from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.chalicelib.api.pushing import IMAGE, hold
@@ -70,8 +70,8 @@ class Fuzzed:
         """Push a manifest and return its descriptor."""
         body = json.dumps(document).encode()
         parsed = parse_reference(reference)
-        push = ManifestPush(name, parsed, media_type, body, (), "", self.deadline)
-        digest = self.registry.manifests.put(push).digest
+        push = ManifestPush(name, parsed, media_type, body, (), "")
+        digest = self.registry.pushes.put(push).digest
         return {"mediaType": media_type, "digest": str(digest), "size": len(body)}
 
     def image(self, name: str, **extra: object) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import Tag
 from chalicelib.registry.collector.seen import is_its_turn
 from chalicelib.registry.keys import parts_key, report_key
-from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.manifests.pushing import ManifestPush
 from chalicelib.registry.model import ManifestState, Record, bodies_of
 from chalicelib.registry.quotas import RULES_AGE
 from chalicelib.registry.service import Limits
@@ -211,8 +211,8 @@ def copy_begun(deployment: ReplayedDeployment, session: Session) -> None:
 def half_deleted(deployment: ReplayedDeployment, name: str, body: bytes) -> Digest:
     """Leave an index whose deletion has begun; return its digest."""
     registry, now = deployment.arranged, deployment.arranged.clock.now()
-    push = ManifestPush(name, Tag("v1"), INDEX, body, (), WHO, now + 29)
-    digest = registry.registry.manifests.put(push).digest
+    push = ManifestPush(name, Tag("v1"), INDEX, body, (), WHO)
+    digest = registry.registry.pushes.put(push).digest
     begin_delete(registry.ports.metadata, name, digest, now + LIMITS.manifest_grace)
     return digest
 

@@ -10,7 +10,7 @@ from chalicelib.descriptor import INDEXES, parse_manifest
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.page import Page
-from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.manifests.reading import Manifests
 from chalicelib.registry.model import Manifest, ManifestState
 from chalicelib.registry.retention.judging import Facts
 from chalicelib.registry.service import Ports

@@ -15,7 +15,8 @@ from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.limits import BATCH_KEYS
-from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.manifests.reading import Manifests
+from chalicelib.registry.manifests.removal import Removals
 from chalicelib.registry.model import Manifest, ManifestState, RetentionState
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.ports import MetadataStore
@@ -113,10 +114,13 @@ class _RulesChangedError(Exception):
 class Retention:
     """The retention of all repositories."""
 
-    def __init__(self, ports: Ports, limits: Limits, manifests: Manifests) -> None:
+    def __init__(
+        self, ports: Ports, limits: Limits, manifests: Manifests, removals: Removals
+    ) -> None:
         self._ports = ports
         self._limits = limits
         self._manifests = manifests
+        self._removals = removals
         self._times = Times(limits.retention_day, limits.pull_note)
 
     def rules(self) -> Rules:
@@ -307,7 +311,7 @@ class Retention:
         rule = Mark.parse(manifest.mark or "").rule
         try:
             self._require_marked(others[_CHECKED:])
-            self._manifests.retire(manifest, others[:_CHECKED], f"retention:{rule}")
+            self._removals.retire(manifest, others[:_CHECKED], f"retention:{rule}")
         except ManifestMovedError:
             return False
         return True

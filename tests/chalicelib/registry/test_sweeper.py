@@ -14,7 +14,7 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import UnavailableError, UploadDigestInvalidError, UploadUnknownError
 from chalicelib.reference import Tag
 from chalicelib.registry.keys import direct_key, timed_id
-from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.manifests.pushing import ManifestPush
 from chalicelib.registry.outcomes import UnfinishedError
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
@@ -66,15 +66,15 @@ def sealed(memory: MemoryRegistry, claim: Digest = CLAIM) -> Session:
 
 def test_a_registry_where_all_went_well_has_nothing_due(memory: MemoryRegistry) -> None:
     """A commit, a cancelled upload and a manifest leave the sweeper nothing to do, ever."""
-    uploads, deadline = memory.registry.uploads, memory.clock.now() + 29
+    uploads = memory.registry.uploads
     commit(memory, opened(memory, BYTES), CLAIM)
     uploads.cancel(OWNER, opened(memory, BYTES[:16], BYTES[16:]).id)
     index = b'{"schemaVersion":2,"manifests":[]}'
     kind = "application/vnd.oci.image.index.v1+json"
-    push = ManifestPush(NAME, Tag("v1"), kind, index, (), "ann", deadline)
-    digest = memory.registry.manifests.put(push).digest
+    push = ManifestPush(NAME, Tag("v1"), kind, index, (), "ann")
+    digest = memory.registry.pushes.put(push).digest
     assert sweep(memory, LIMITS.session_life * 2) == {}
-    memory.registry.manifests.delete(NAME, digest, "ann")
+    memory.registry.removals.delete(NAME, digest, "ann")
     assert sweep(memory, LIMITS.trash - 60) == {}
     assert memory.rows("MANIFEST")
     assert sweep(memory, 60) == {SweepOutcome.MANIFEST: 1}

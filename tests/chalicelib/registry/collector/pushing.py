@@ -8,7 +8,7 @@ from unittest import mock
 
 from chalicelib.digest import Digest
 from chalicelib.reference import Tag
-from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.manifests.pushing import ManifestPush
 from chalicelib.registry.model import Link, Record
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.stores.dynamodb.expressions import key_attributes
@@ -93,8 +93,8 @@ class Shop:
     def put(self, body: bytes, tag: str = "v1", name: str = NAME) -> Digest:
         """Put a manifest, without its blobs."""
         media_type = json.loads(body)["mediaType"]
-        push = ManifestPush(name, Tag(tag), media_type, body, (), "ann", self.time + 29)
-        return self.registry.manifests.put(push).digest
+        push = ManifestPush(name, Tag(tag), media_type, body, (), "ann")
+        return self.registry.pushes.put(push).digest
 
     def push(self, *layers: bytes, name: str = NAME, note: str = "", tag: str = "v1") -> Digest:
         """Push an image with its blobs."""

@@ -83,7 +83,7 @@ def test_a_deleted_repository_leaves_no_bytes(shop: Shop) -> None:
     for name in (NAME, OTHER):
         page = shop.metadata.list_manifests(name, None, 100)
         for manifest in page.items:
-            shop.registry.manifests.delete(name, manifest.digest, "ann")
+            shop.registry.removals.delete(name, manifest.digest, "ann")
     assert digests
     shop.wait(LIMITS.trash)
     shop.sweep()
@@ -226,7 +226,7 @@ def test_facts_are_noted_of_each_repository(shop: Shop) -> None:
     pushed = shop.time
     shop.push(b"layer", tag="v2")
     first = shop.push(b"another layer", tag="v3")
-    shop.registry.manifests.delete(NAME, first, "ann")
+    shop.registry.removals.delete(NAME, first, "ann")
     shop.registry.manifests.get(NAME, Digest.of(image(b"layer")), is_use=True)
     shop.blob(b"waste")
     shop.wait(GRACE)

@@ -48,7 +48,7 @@ def test_a_manifest_of_any_state_keeps_its_blobs(shop: Shop, state: ManifestStat
         if state is ManifestState.DELETING:
             begin_delete(shop.metadata, NAME, digest, shop.time + 100 * DAY)
         if state is ManifestState.TRASHED:
-            shop.registry.manifests.delete(NAME, digest, "ann")
+            shop.registry.removals.delete(NAME, digest, "ann")
     shop.wait(GRACE)
     shop.collect()
     assert shop.linked() == {kept, Digest.of(b"{}")}
@@ -85,7 +85,7 @@ def test_a_large_manifest_keeps_its_body_until_it_is_gone(shop: Shop) -> None:
     assert shop.linked(bodies_of(NAME)) == {digest}
     shop.wait(GRACE)
     assert shop.collect().links == 0
-    shop.registry.manifests.delete(NAME, digest, "ann")
+    shop.registry.removals.delete(NAME, digest, "ann")
     shop.wait(LIMITS.trash - 1)
     assert shop.collect().links == 0
     shop.drop(manifest_key(NAME, digest))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.reference import Tag
-from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.manifests.pushing import ManifestPush
 from chalicelib.registry.model import InUse, ManifestState
 from chalicelib.registry.service import Limits
 from chalicelib.rules.document import StoredRules
@@ -66,7 +66,7 @@ class Kept:
         body = json.dumps(document).encode()
         self.bodies[name] = body
         digest = Digest.of(body)
-        self.memory.registry.manifests.put(
+        self.memory.registry.pushes.put(
             ManifestPush(
                 repository,
                 Tag(tags[0]) if tags else digest,
@@ -74,7 +74,6 @@ class Kept:
                 body,
                 tags[1:],
                 "credential:ann",
-                self.memory.clock.now() + 29,
             )
         )
         return digest

@@ -176,7 +176,7 @@ def sign(kept: Kept) -> None:
 
 def delete_and_restore(kept: Kept) -> None:
     """Delete the index, and bring it back."""
-    kept.memory.registry.manifests.delete(NAME, kept.digest("index 1"), "ann")
+    kept.memory.registry.removals.delete(NAME, kept.digest("index 1"), "ann")
     kept.memory.registry.undo.restore(Restoration(NAME, kept.digest("index 1"), "ann"))
 
 
