@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from bench.growth import Point
 
 KEPT = PROJECT / "build" / "bench.json"
-REPEATS, GROWTH_REPEATS, COLD_STARTS = 5, 2, 10
+REPEATS, GROWTH_REPEATS, COLD_STARTS = 5, 2, 15
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def parts(layouts: Layouts, repeats: int) -> list[Part]:
         Part("requests of the peer", 30, lambda: Results(asked=counting.count_peer(layouts))),
         Part("commits", 1, lambda: Results(commits=commits.computed(commits.STARTS["cold"]))),
         Part("hashing", 3, lambda: Results(hashing=hashing.measure())),
-        Part("cold starts", 30, lambda: Results(cold=coldstart.measure(COLD_STARTS))),
+        Part("cold starts", 60, lambda: Results(cold=coldstart.measure(COLD_STARTS))),
         Part("the handler's processor", 70, lambda: Results(spent=handler.measure())),
         *(timed(_ROUND[scenario], CLOUD, scenario) for scenario in SCENARIOS),
         *(

@@ -6,12 +6,12 @@ blob in chunks"; RFC 9110, 14.4.
 
 import re
 
-_CHUNK = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?", re.ASCII)
+_CHUNK = r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?"
 
 
 def parse_content_range(header: str) -> tuple[int, int] | None:
     """Read a chunk's Content-Range (`first-last`, inclusive); None if it is malformed."""
-    found = _CHUNK.fullmatch(header.strip())
+    found = re.fullmatch(_CHUNK, header.strip(), re.ASCII)
     if found is None:
         return None
     first, last = int(found[1]), int(found[2])

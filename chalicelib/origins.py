@@ -10,9 +10,7 @@ EVERY_ORIGIN = "*"
 """Stands for the origin of any page."""
 
 # As browsers write it: in lower case.
-_ORIGIN = re.compile(
-    r"https?://([a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(:(?!(80|443)\b)[1-9][0-9]{0,4})?"
-)
+_ORIGIN = r"https?://([a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(:(?!(80|443)\b)[1-9][0-9]{0,4})?"
 
 
 def parse_origins(text: str) -> tuple[str, ...]:
@@ -23,7 +21,7 @@ def parse_origins(text: str) -> tuple[str, ...]:
     if text in {"", EVERY_ORIGIN}:
         return (text,) if text else ()
     words = [word.strip(" ") for word in text.split(",")]
-    wrong = next((word for word in words if not _ORIGIN.fullmatch(word)), None)
+    wrong = next((word for word in words if not re.fullmatch(_ORIGIN, word)), None)
     if wrong is not None:
         raise ValueError(
             f"{wrong!r} is no origin as browsers write it: use https://ui.example.com or"

@@ -54,10 +54,14 @@ class ServedBy(enum.Enum):
 
 
 class Route(NamedTuple):
-    """One row; `pattern` is matched against the path after /v2/, still percent-encoded."""
+    """One row; `pattern` is matched against the path after /v2/, still percent-encoded.
+
+    A regular expression, which is compiled when a request is first compared with it: a pull, whose
+    rows are the first, compiles two or three.
+    """
 
     method: str
-    pattern: re.Pattern[str]
+    pattern: str
     action: Action
     operation: str
     served_by: ServedBy = ServedBy.REGISTRY
@@ -83,44 +87,51 @@ class RouteMatch(NamedTuple):
 PAGE_FILES = ("page.css", "page.js", "views.js", "client.js", "dom.js")
 """What the page loads: chalicelib/web/. Each is a resource of the API that has no authorizer."""
 
-_PING = re.compile("")
-_TOKEN = re.compile("_token")
-_CATALOG = re.compile("_catalog")
-_DISCOVER = re.compile("_oci/ext/discover")
-_DIRECTS = re.compile("(?P<name>.+)/_moorage/uploads")
-_DIRECT = re.compile("(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)")
-_DIRECT_PARTS = re.compile("(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)/parts")
-_REPOSITORIES = re.compile("_moorage/repositories")
-_TAG_ROWS = re.compile("(?P<name>.+)/_moorage/tags")
-_IMAGES = re.compile("(?P<name>.+)/_moorage/images")
-_IMAGE = re.compile("(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)")
-_USAGE = re.compile("(?P<name>.+)/_moorage/usage")
-_DELETION = re.compile("(?P<name>.+)/_moorage/deletion")
-_RETENTION = re.compile("(?P<name>.+)/_moorage/retention")
-_HISTORY = re.compile("(?P<name>.+)/_moorage/history")
-_RESTORE = re.compile("(?P<name>.+)/_moorage/restore")
-_PAGE = re.compile("_moorage")
-_PAGE_FILE = re.compile(r"_moorage/(?!repositories\Z)(?P<file>[^/]+)")
-_UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
-_UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
-_BLOB = re.compile(r"(?P<name>.+)/blobs/(?!uploads\Z)(?P<digest>[^/]+)")
-_MANIFEST = re.compile("(?P<name>.+)/manifests/(?P<reference>[^/]+)")
-_TAGS = re.compile("(?P<name>.+)/tags/list")
-_REFERRERS = re.compile("(?P<name>.+)/referrers/(?P<digest>[^/]+)")
+_PING = ""
+_TOKEN = "_token"  # noqa: S105 - a path
+_CATALOG = "_catalog"
+_DISCOVER = "_oci/ext/discover"
+_DIRECTS = "(?P<name>.+)/_moorage/uploads"
+_DIRECT = "(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)"
+_DIRECT_PARTS = "(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)/parts"
+_REPOSITORIES = "_moorage/repositories"
+_TAG_ROWS = "(?P<name>.+)/_moorage/tags"
+_IMAGES = "(?P<name>.+)/_moorage/images"
+_IMAGE = "(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)"
+_USAGE = "(?P<name>.+)/_moorage/usage"
+_DELETION = "(?P<name>.+)/_moorage/deletion"
+_RETENTION = "(?P<name>.+)/_moorage/retention"
+_HISTORY = "(?P<name>.+)/_moorage/history"
+_RESTORE = "(?P<name>.+)/_moorage/restore"
+_PAGE = "_moorage"
+_PAGE_FILE = r"_moorage/(?!repositories\Z)(?P<file>[^/]+)"
+_UPLOADS = "(?P<name>.+)/blobs/uploads"
+_UPLOAD = "(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)"
+_BLOB = r"(?P<name>.+)/blobs/(?!uploads\Z)(?P<digest>[^/]+)"
+_MANIFEST = "(?P<name>.+)/manifests/(?P<reference>[^/]+)"
+_TAGS = "(?P<name>.+)/tags/list"
+_REFERRERS = "(?P<name>.+)/referrers/(?P<digest>[^/]+)"
 
 ROUTES = (
     Route("GET", _PING, Action.PING, "dispatch.ping", ServedBy.NOTHING),
     Route("HEAD", _PING, Action.PING, "dispatch.ping", ServedBy.NOTHING),
-    Route("GET", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
-    Route("HEAD", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
-    Route("POST", _TOKEN, Action.TOKEN, "token.post", ServedBy.TOKEN_SERVICE),
-    Route("GET", _CATALOG, Action.CATALOG, "lists.catalog"),
-    Route("HEAD", _CATALOG, Action.CATALOG, "lists.catalog"),
+    Route("GET", _MANIFEST, Action.PULL, "manifests.get"),
+    Route("HEAD", _MANIFEST, Action.PULL, "manifests.head", takes_options=True),
+    Route("PUT", _MANIFEST, Action.PUSH, "manifests.put", takes_options=True),
+    Route("DELETE", _MANIFEST, Action.DELETE, "manifests.delete"),
+    Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
+    Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),
+    Route("DELETE", _BLOB, Action.DELETE, "blobs.delete"),
     Route("POST", _UPLOADS, Action.PUSH, "uploads.start"),
     Route("GET", _UPLOAD, Action.PUSH, "uploads.status", outlives_token=True),
     Route("PATCH", _UPLOAD, Action.PUSH, "uploads.append", outlives_token=True),
     Route("PUT", _UPLOAD, Action.PUSH, "uploads.commit", outlives_token=True),
     Route("DELETE", _UPLOAD, Action.PUSH, "uploads.cancel"),
+    Route("GET", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
+    Route("HEAD", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
+    Route("POST", _TOKEN, Action.TOKEN, "token.post", ServedBy.TOKEN_SERVICE),
+    Route("GET", _CATALOG, Action.CATALOG, "lists.catalog"),
+    Route("HEAD", _CATALOG, Action.CATALOG, "lists.catalog"),
     Route("GET", _DISCOVER, Action.PING, "direct.discover", ServedBy.NOTHING),
     Route("POST", _DIRECTS, Action.PUSH, "direct.start"),
     Route("GET", _DIRECT, Action.PUSH, "direct.status"),
@@ -136,13 +147,6 @@ ROUTES = (
     Route("GET", _USAGE, Action.PULL, "overviews.usage"),
     Route("GET", _DELETION, Action.DELETE, "overviews.deletion", also=Action.PULL),
     Route("GET", _RETENTION, Action.PULL, "retention.retention"),
-    Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
-    Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),
-    Route("DELETE", _BLOB, Action.DELETE, "blobs.delete"),
-    Route("GET", _MANIFEST, Action.PULL, "manifests.get"),
-    Route("HEAD", _MANIFEST, Action.PULL, "manifests.head", takes_options=True),
-    Route("PUT", _MANIFEST, Action.PUSH, "manifests.put", takes_options=True),
-    Route("DELETE", _MANIFEST, Action.DELETE, "manifests.delete"),
     Route("GET", _HISTORY, Action.PULL, "undo.history"),
     Route("POST", _RESTORE, Action.DELETE, "undo.restore", also=Action.PUSH),
     Route("GET", _TAGS, Action.PULL, "lists.tags"),
@@ -158,14 +162,14 @@ def match(method: str, path: str) -> RouteMatch:
     Raises RouteUnknownError, MethodUnknownError, NameInvalidError.
     """
     for route in ROUTES:
-        if route.method == method and (found := route.pattern.fullmatch(path)):
+        if route.method == method and (found := re.fullmatch(route.pattern, path)):
             return RouteMatch(route, _decoded(found.groupdict()))
     raise MethodUnknownError(methods(path))
 
 
 def methods(path: str) -> list[str]:
     """Return the methods of the endpoint at a path; raises RouteUnknownError."""
-    found = {route.method for route in ROUTES if route.pattern.fullmatch(path)}
+    found = {route.method for route in ROUTES if re.fullmatch(route.pattern, path)}
     if not found:
         raise RouteUnknownError("no endpoint of the registry has this path")
     return sorted(found | {OPTIONS})

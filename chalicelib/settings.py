@@ -31,9 +31,9 @@ REGION_FILE = Path(__file__).with_name("region_networks.txt")
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 """The variables of an emulator's address, which the SDK reads; Lambda sets neither."""
 
-_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:|\Z)")
-_TIME = re.compile(r"([0-9]{1,10})([sh])")
-_ROOT = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://\[::1\](:[0-9]{1,5})?")
+_LOOPBACK = r"http://(127\.0\.0\.1|localhost|\[::1\])(:|\Z)"
+_TIME = r"([0-9]{1,10})([sh])"
+_ROOT = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://\[::1\](:[0-9]{1,5})?"
 
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class AccessSettings(NamedTuple):
             table=reader.text("ACCESS_TABLE"),
             url=reader.url("URL"),
             signing_key=reader.text("SIGNING_KEY"),
-            sts_endpoint=endpoint if _LOOPBACK.match(endpoint) else None,
+            sts_endpoint=endpoint if re.match(_LOOPBACK, endpoint) else None,
         )
 
     @property
@@ -217,7 +217,7 @@ class _Reader(NamedTuple):
 
     def url(self, name: str) -> str:
         value = self.text(name)
-        if not _ROOT.fullmatch(value):
+        if not re.fullmatch(_ROOT, value):
             raise SettingsError(f"MOORAGE_{name} must be like https://HOST, not {value!r}")
         return value
 
@@ -243,7 +243,7 @@ class _Reader(NamedTuple):
         And a pass of the collector reads every row, which costs money.
         """
         value = self.environment.get(f"MOORAGE_{name}") or _DAY
-        form = _TIME.fullmatch(value)
+        form = re.fullmatch(_TIME, value)
         if form is None:
             raise SettingsError(f"MOORAGE_{name} must be like 24h, or 5s, not {value!r}")
         seconds = int(form[1]) * _UNITS[form[2]]

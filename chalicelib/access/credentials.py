@@ -27,8 +27,8 @@ _BITS = 256
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_LENGTH = 43
 _CHECKSUM_LENGTH = 6
-_FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
+_FORM = rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}"
+_NAME = r"[a-z0-9][a-z0-9._@-]{0,62}"
 
 
 class CredentialNameError(ValueError):
@@ -78,7 +78,7 @@ def generate() -> str:
 
 def is_api_token(text: str) -> bool:
     """Whether a text has an API token's form and checksum; it need not exist."""
-    if not _FORM.fullmatch(text):
+    if not re.fullmatch(_FORM, text):
         return False
     body, checksum = text[:-_CHECKSUM_LENGTH], text[-_CHECKSUM_LENGTH:]
     return hmac.compare_digest(_checksum(body), checksum)
@@ -116,7 +116,7 @@ def day_of(now: float) -> str:
 
 def is_credential_name(text: str) -> bool:
     """Whether a text can name a credential, or a trust; there need not be one."""
-    return _NAME.fullmatch(text) is not None
+    return re.fullmatch(_NAME, text) is not None
 
 
 def parse_credential_name(text: str) -> str:

@@ -33,12 +33,12 @@ _QUOTED = 300
 _LONGEST_SUBJECT = 512
 # Neither user information, query nor fragment, and no character that two readers of URLs might
 # take for different things.
-_ISSUER = re.compile(
+_ISSUER = (
     r"(?P<scheme>https?)://(?P<host>\[::1\]|[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)"
     r"(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~:%/-]{0,200})?"
 )
-_AUDIENCE = re.compile(r"[!-~]{1,255}")
-_ACCOUNT = re.compile(r"arn:aws[a-z-]{0,20}:(?:sts|iam)::[0-9]{12}:")
+_AUDIENCE = r"[!-~]{1,255}"
+_ACCOUNT = r"arn:aws[a-z-]{0,20}:(?:sts|iam)::[0-9]{12}:"
 
 
 class TrustError(ValueError):
@@ -98,7 +98,7 @@ def parse_issuer(text: str) -> str:
     """
     if text == AWS:
         return text
-    form = _ISSUER.fullmatch(text)
+    form = re.fullmatch(_ISSUER, text)
     if form is None:
         raise TrustError(
             f"{text[:_QUOTED]!r} is no issuer: write `{AWS}`, or an https URL exactly as its tokens"
@@ -130,7 +130,7 @@ def parse_subject(text: str) -> str:
 
 def _of_one_account(text: str) -> str:
     # Anybody can have an account at AWS, and a role of any name in it.
-    if not _ACCOUNT.match(text):
+    if not re.match(_ACCOUNT, text):
         raise TrustError(
             f"{text[:_QUOTED]!r} does not name the AWS account, and roles of the same name are in"
             " other people's accounts too: write it in full, such as"
@@ -147,7 +147,7 @@ def _parse_audience(issuer: str, text: str) -> str:
                 " name of its host; leave the audience empty"
             )
         return text
-    if not _AUDIENCE.fullmatch(text):
+    if not re.fullmatch(_AUDIENCE, text):
         raise TrustError(
             f"{text[:_QUOTED]!r} is no audience: write what the tokens have in `aud`, 1 to 255"
             " characters without spaces, best the host of this registry; a token for another"

@@ -75,8 +75,8 @@ def multipart_key(session: "Session") -> str:
     return parts_key(session.id) if session.by_parts else data_key(session.id)
 
 
-_DIRECT = re.compile(r"direct/(?P<session>[0-9a-f-]{36})/(?P<hex>[0-9a-f]+)", re.ASCII)
-_BLOBS = re.compile(r"blobs/[a-z0-9]+/[0-9a-f]{2}/(?P<hex>[0-9a-f]+)/(?P<session>[^/]+)", re.ASCII)
+_DIRECT = r"direct/(?P<session>[0-9a-f-]{36})/(?P<hex>[0-9a-f]+)"
+_BLOBS = r"blobs/[a-z0-9]+/[0-9a-f]{2}/(?P<hex>[0-9a-f]+)/(?P<session>[^/]+)"
 
 
 def timed_id(now: float, random_id: str) -> str:
@@ -119,8 +119,8 @@ def read_canonical_key(key: str) -> tuple[str, Digest] | None:
     return _read(_DIRECT, key) or _read(_BLOBS, key)
 
 
-def _read(pattern: re.Pattern[str], key: str) -> tuple[str, Digest] | None:
-    found = pattern.fullmatch(key)
+def _read(pattern: str, key: str) -> tuple[str, Digest] | None:
+    found = re.fullmatch(pattern, key, re.ASCII)
     sizes = {2 * algorithm.words_size: algorithm for algorithm in Algorithm}
     algorithm = found and sizes.get(len(found["hex"]))
     return (found["session"], Digest(algorithm, found["hex"])) if found and algorithm else None

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 SEPARATOR = "~"
 
 _OWNER_LENGTH = 22
-_DECIMAL = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
+_DECIMAL = r"[1-9][0-9]{0,11}"
 
 
 class Purpose(enum.StrEnum):
@@ -99,7 +99,7 @@ class Tickets:
     def read_upload(self, owner: "Owner", ticket: str) -> UploadTicket | None:
         """Return an upload's ticket, expired or not; None if it is not this owner's."""
         match self.read(Purpose.UPLOAD, owner.repository, ticket):
-            case [session, expiry, algorithm, whose] if _DECIMAL.fullmatch(expiry):
+            case [session, expiry, algorithm, whose] if re.fullmatch(_DECIMAL, expiry, re.ASCII):
                 if whose == _hash_of(session, owner.principal):
                     return UploadTicket(session, int(expiry), Algorithm(algorithm))
         return None

@@ -13,8 +13,8 @@ from chalicelib.dataclass import dataclass
 from chalicelib.pattern import Pattern, PatternError
 
 _MOST = 100
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
-_TAGS = re.compile(r"[A-Za-z0-9_.*-]{1,128}")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}"
+_TAGS = r"[A-Za-z0-9_.*-]{1,128}"
 
 
 class RulesInvalidError(ValueError):
@@ -58,7 +58,7 @@ def items(value: object, where: str) -> list[Any]:
 def named(item: dict[str, Any], where: str) -> str:
     """Return a rule's name."""
     name = item.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise RulesInvalidError(f"{where} needs a name: up to 64 letters, digits, spaces, `._-`")
     return name
 
@@ -86,7 +86,7 @@ def patterns(value: object, where: str) -> tuple[Pattern, ...]:
 def globs(value: object, where: str) -> tuple[str, ...]:
     """Return patterns of tags."""
     for glob in items(value, where):
-        if not isinstance(glob, str) or not _TAGS.fullmatch(glob):
+        if not isinstance(glob, str) or not re.fullmatch(_TAGS, glob):
             raise RulesInvalidError(
                 f"{where}: {str(glob)[:100]!r} is no pattern of tags: a tag in which `*` stands for"
                 " any characters"

@@ -65,16 +65,23 @@ _UNUSED = (
 )
 """Modules that are loaded, with thirty others, and never used: they stay, and are empty."""
 
-_URLS = "urllib3/util/url.py"
-"""Compiles a dozen patterns when it is loaded, the longest for IPv6 addresses."""
+WITH_PATTERNS = (
+    "botocore/compat.py",
+    "botocore/endpoint_provider.py",
+    "botocore/handlers.py",
+    "botocore/serialize.py",
+    "botocore/utils.py",
+    "urllib3/util/url.py",
+)
+"""Modules that compile patterns when they are loaded, the longest for IPv6 addresses."""
 
 _LATE_PATTERN = """\
 import re
 
 
 class _LatePattern:
-    def __init__(self, *source):
-        self._source = source
+    def __init__(self, pattern, flags=0):
+        self._source = pattern, flags
 
     def __getattr__(self, name):
         return getattr(re.compile(*self._source), name)
@@ -93,6 +100,16 @@ class ClientMethodDocstring:
 
 
 PaginatorDocstring = WaiterDocstring = ClientMethodDocstring
+"""
+
+_DATES = "dateutil/parser/__init__.py"
+"""Loads all that reads dates of any form; its one function is used seldom."""
+
+_LATE_PARSER = """\
+def parse(*args, **kwargs):
+    from dateutil.parser._parser import parse as parse_now
+
+    return parse_now(*args, **kwargs)
 """
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -119,22 +136,25 @@ def shed(code: Path) -> None:
     for name in _UNUSED:
         _rewrite(code / name, lambda _: "")
     _rewrite(code / _DOCSTRINGS, lambda _: _NO_DOCSTRINGS)
-    _rewrite(code / _URLS, _compiling_late)
+    _rewrite(code / _DATES, lambda _: _LATE_PARSER)
+    for name in WITH_PATTERNS:
+        _rewrite(code / name, _compiling_late)
 
 
 def _compiling_late(source: str) -> str:
-    """Return a module that compiles its patterns when it uses them; raises DeployError."""
-    head, imported, body = source.partition("\nimport re\n")
+    """Return a module that compiles its patterns when it uses them."""
+    head, _, body = source.partition("\nimport re\n")
     late = body.replace(" = re.compile(", " = _LatePattern(")
-    if not imported or late == body:
-        raise DeployError(f"{_URLS} has no patterns: did the SDK's layout change?")
-    return f"{head}\n{_LATE_PATTERN}{late}"
+    return source if late == body else f"{head}\n{_LATE_PATTERN}{late}"
 
 
 def _rewrite(path: Path, change: Callable[[str], str]) -> None:
     if not path.is_file():
         raise DeployError(f"{path} is missing: did the SDK's layout change?")
-    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    source = path.read_text(encoding="utf-8")
+    if (changed := change(source)) == source:
+        raise DeployError(f"{path} has nothing to leave out: did the SDK's layout change?")
+    path.write_text(changed, encoding="utf-8")
 
 
 def _cut_service(folder: Path, kept: frozenset[str]) -> tuple[str, dict[str, Any]]:

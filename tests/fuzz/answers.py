@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -139,7 +140,7 @@ class Judge:
     def _operation(self, asked: FuzzRequest) -> Operation | None:
         path = asked.path.removeprefix(b"/v2").removeprefix(b"/").decode("latin-1").rstrip("/")
         for route in ROUTES:
-            if route.method.encode() == asked.method and route.pattern.fullmatch(path):
+            if route.method.encode() == asked.method and re.fullmatch(route.pattern, path):
                 return self.described[template(route)]
         return None
 

@@ -37,7 +37,7 @@ print(json.dumps([answer.get("statusCode", 200), made, sorted(sys.modules)]))
 UPLOAD = {"blobs", "upload.chunks", "upload.runner", "upload.uploads"}
 NEEDS = {
     "/v2/": (["dynamodb"], set(), set()),
-    "manifest pull": (["dynamodb"], {"manifests"}, {"blobs", "manifests"}),
+    "manifest pull": (["dynamodb"], {"manifests"}, {"manifests.reading"}),
     "config pull": (["dynamodb"], {"blobs"}, {"blobs"}),
     "layer pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
     "POST": (["dynamodb", "ssm"], {"uploads"}, UPLOAD),
@@ -51,7 +51,8 @@ VERIFYING = {"authorizer", "token endpoint"}
 """The requests that verify tokens."""
 
 HANDLERS = {"blobs", "lists", "manifests", "token", "uploads"}
-SERVICES = {"blobs", "lists", "manifests", "sweeper"} | UPLOAD
+MANIFESTS = {"manifests.publishing", "manifests.pushing", "manifests.reading", "manifests.removal"}
+SERVICES = {"blobs", "lists", "sweeper"} | MANIFESTS | UPLOAD
 
 
 @pytest.mark.parametrize("name", NEEDS)

@@ -83,7 +83,7 @@ def operations(document: Mapping[str, Any]) -> dict[tuple[str, str], Operation]:
 
 def template(route: Route) -> tuple[str, str]:
     """Return the method and the path template of a row of the table of routes."""
-    path = _GROUP.sub(r"{\1}", _LOOK_AHEAD.sub("", route.pattern.pattern))
+    path = _GROUP.sub(r"{\1}", _LOOK_AHEAD.sub("", route.pattern))
     return route.method, f"/v2/{path}".rstrip("/")
 
 

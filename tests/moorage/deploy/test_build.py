@@ -22,7 +22,7 @@ from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.stores.s3.objects import s3_config
 from moorage.deploy import DeployError, build
 from moorage.deploy.package import CODE
-from moorage.deploy.trim_sdk import OPERATIONS, cut, shed
+from moorage.deploy.trim_sdk import OPERATIONS, WITH_PATTERNS, cut, shed
 from tests.emulators.lost_answers import aws_answer
 from tests.infra.runtime import function_environment, run_bare
 
@@ -193,17 +193,44 @@ def test_no_function_loads_what_writes_documentation_or_speaks_http_2(task: Path
 
 
 def test_an_sdk_of_another_layout_is_an_error(tmp_path: Path) -> None:
-    """The module that is missing, or that compiles no patterns, is in the message."""
+    """The module that is missing, or does nothing that could be left out, is in the message."""
     with pytest.raises(DeployError, match=r"__init__\.py is missing: did the SDK's layout change"):
         shed(tmp_path)
     for package in EMPTIED:
         (tmp_path / package).mkdir(parents=True)
-        (tmp_path / package / "__init__.py").touch()
+        (tmp_path / package / "__init__.py").write_text("import os\n")
     (tmp_path / "botocore" / "docs" / "docstring.py").touch()
-    (tmp_path / "urllib3" / "util").mkdir()
-    (tmp_path / "urllib3" / "util" / "url.py").write_text("import os\nimport re\n")
-    with pytest.raises(DeployError, match=r"url\.py has no patterns: did the SDK's layout change"):
+    (tmp_path / "dateutil" / "parser").mkdir(parents=True)
+    (tmp_path / "dateutil" / "parser" / "__init__.py").touch()
+    (tmp_path / "botocore" / "compat.py").write_text("import os\nimport re\n")
+    with pytest.raises(DeployError, match=r"compat\.py has nothing to leave out: did the SDK's"):
         shed(tmp_path)
+
+
+def test_the_sdk_compiles_no_pattern_and_reads_no_dates_while_it_loads(task: Path) -> None:
+    """Its modules are what they were, with their patterns to be compiled at their first use."""
+    names = [name.removesuffix(".py").replace("/", ".") for name in WITH_PATTERNS]
+    program = (
+        "import importlib, re, sys\n"
+        f"modules = [importlib.import_module(name) for name in {names!r}]\n"
+        "def scopes(module):\n"
+        "    return [module, *(each for each in vars(module).values() if isinstance(each, type))]\n"
+        "def compiled(module):\n"
+        "    every = [each for scope in scopes(module) for each in vars(scope).items()]\n"
+        "    return [name for name, each in every if isinstance(each, re.Pattern)]\n"
+        "dates = 'dateutil.parser._parser' in sys.modules\n"
+        "print([compiled(module) for module in modules], dates)\n"
+        "from botocore.utils import is_valid_ipv6_endpoint_url as valid, parse_timestamp\n"
+        "print(valid('http://[::1]:80'), valid('http://127.0.0.1:80'))\n"
+        "print(parse_timestamp('Tue, 01 Dec 2026 04:00:00 GMT').isoformat())\n"
+    )
+    done = run_bare(program, function_environment((task,)), cwd=task)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{[[] for _ in names]} False",
+        "True False",
+        "2026-12-01T04:00:00+00:00",
+    ]
 
 
 def test_urls_are_parsed_by_patterns_that_are_compiled_late(task: Path) -> None:
