@@ -12,7 +12,7 @@ from chalicelib.registry.registry import Registry
 from chalicelib.settings import ApiOptions, HeadStrategy, is_within
 
 _SIZE = "Moorage-Blob-Size"
-"""What the push proxy answers a HEAD from, which would be S3's to answer."""
+"""What the push proxy answers a HEAD from, and cuts a large blob's GET by."""
 _ONE_YEAR = "max-age=31536000, immutable"
 
 
@@ -61,9 +61,8 @@ def _redirect(registry: Registry, options: ApiOptions, request: Request, link: L
         "Docker-Content-Digest": str(link.digest),
         "Content-Type": "application/octet-stream",
         "Cache-Control": "no-store",  # the URL ends long before the blob does
+        _SIZE: str(link.size),
     }
-    if request.method == "HEAD":
-        headers[_SIZE] = str(link.size)
     return Response(307, headers)
 
 

@@ -157,6 +157,12 @@ def gateway(head_mode: str, **options: Any) -> None:
 @option("--chunk-size", SIZE, "the most bytes of a layer in one request to the registry", "4194304")
 @option("--memory memory_bytes", SIZE, "the most bytes of layers in memory at once", "268435456")
 @option("--patience patience_seconds", SECONDS, "how long to retry a failing registry", "90")
+@option(
+    "--pull-streams",
+    COUNT,
+    "how many connections to S3 bring one large layer; with 1 clients fetch it themselves",
+    "4",
+)
 def proxy(**options: Any) -> None:
     """Run a proxy through which any client can push layers of any size to a Moorage registry."""
     import asyncio

@@ -8,22 +8,17 @@ import asyncio
 import contextlib
 import itertools
 import json
-import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-import aiohttp
-from yarl import URL
-
 from chalicelib.digest import Algorithm, Digest
-from chalicelib.limits import MIB
 from chalicelib.strict_json import is_whole
 from moorage.common.chunked_upload import UploadRefusedError
-from moorage.common.http import http_url, is_loopback, json_object
+from moorage.common.http import json_object
 from moorage.common.patience import (
     AGAIN,
     FAILURES,
@@ -33,6 +28,7 @@ from moorage.common.patience import (
     UpstreamResponse,
     ask_patiently,
 )
+from moorage.common.storage import Moved, Pieces, PutRefusedError, PutTarget, Storage
 
 SEGMENT: Final = "/_moorage/uploads/"
 """What the path of a direct session has, and that of no other."""
@@ -44,41 +40,26 @@ _DISCOVERY_SECONDS = 5.0
 _OF_THE_LOGIN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 # What a registry answers that has no such uploads, or not for this blob.
 _NOT_SO = frozenset({400, 404, 405, 413, 415, 501})
-_CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
 # The storage has waited for bytes, or got too few.
 _CODES_AGAIN = frozenset({"RequestTimeout", "IncompleteBody"})
 _EXPIRED_TOKEN = "ExpiredToken"  # noqa: S105 - a code of S3's
-_WRONG_BYTES = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"})
 # Another PUT to the same key is under way.
 _BUSY_KEY = HTTPStatus.CONFLICT
 _THERE = HTTPStatus.PRECONDITION_FAILED
 # A URL is used until so many seconds before its end: a clock may be wrong, a connection slow.
 _MARGIN = 30.0
-_PIECE = MIB // 4
-# How long a connection may take no piece, or give no answer after the last one.
-_STALLED = 120.0
 # So many tries may take as long as they do; then the patience decides.
 _LEAST_TRIES = 5
 # The URL may have ended. A fresh one that is refused as well would be so for ever.
 _MOST_REFUSALS = 2
-_LONGEST_ERROR = 4096
+
+
+def _unheard(_: int) -> None:
+    """Nobody wants to know."""
 
 
 class NotDirectError(Exception):
     """The registry takes no such blob directly: push it in chunks."""
-
-
-class PutRefusedError(Exception):
-    """The storage refuses the bytes. `code` is its error code, or what is wrong with a URL.
-
-    Unless it is for `wrong_bytes`, chunks may do.
-    """
-
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(f"the storage refuses the bytes ({status} {code})")
-        self.status = status
-        self.code = code
-        self.wrong_bytes = code in _WRONG_BYTES
 
 
 class PutExhaustedError(Exception):
@@ -114,106 +95,6 @@ class PartRules:
     count: int
     multiple: int
     batch: int
-
-
-class PutTarget(NamedTuple):
-    """Where bytes may be put, with which headers, until which time.monotonic()."""
-
-    url: str
-    headers: Mapping[str, str]
-    until: float
-
-
-Pieces = Callable[[], AsyncGenerator[memoryview, None]]
-"""Gives the bytes of a PUT in order, from the beginning at each call."""
-Moved = Callable[[int], None]
-"""Gets how many bytes of a PUT were sent so far: fewer again when it is repeated."""
-
-
-def _unheard(_: int) -> None:
-    """Nobody wants to know."""
-
-
-class Storage:
-    """Where presigned URLs lead. `local`: the registry is this machine, and so its storage may be.
-
-    `session` must have no Authorization; `proxy_for` names the HTTP proxy for a URL.
-    """
-
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        *,
-        local: bool,
-        proxy_for: Callable[[str], str | None] = lambda _: None,
-    ) -> None:
-        self._session = session
-        self._local = local
-        self._proxy_for = proxy_for
-        self.worked = False
-        """Whether it has ever taken what was put."""
-
-    async def put(self, to: PutTarget, size: int, pieces: Pieces, moved: Moved) -> tuple[int, str]:
-        """PUT `size` bytes once; returns the status, and the code of an error.
-
-        Raises one of FAILURES, what `pieces` raises, and PutRefusedError for a URL that bytes must
-        not go to.
-        """
-        self._check(to.url)
-        unread: Exception | None = None
-        loop = asyncio.get_running_loop()
-
-        async def watched() -> AsyncGenerator[memoryview, None]:
-            nonlocal unread
-            sent = 0
-            try:
-                async with contextlib.aclosing(pieces()) as given:
-                    async for piece in given:
-                        for at in range(0, len(piece), _PIECE):
-                            part = piece[at : at + _PIECE]
-                            yield part
-                            sent += len(part)
-                            moved(sent)
-                            stalled.reschedule(loop.time() + _STALLED)
-            except Exception as error:
-                unread = error
-                raise
-
-        try:
-            async with (
-                asyncio.timeout(_STALLED) as stalled,
-                self._session.put(
-                    URL(to.url, encoded=True),
-                    headers={**to.headers, "Content-Length": str(size)},
-                    data=watched(),
-                    allow_redirects=False,
-                    skip_auto_headers=("Content-Type", "Accept-Encoding"),
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=20),
-                    proxy=self._proxy_for(to.url),
-                ) as answer,
-            ):
-                if answer.status == HTTPStatus.OK:
-                    return answer.status, ""
-                found = _CODE.search(await answer.content.read(_LONGEST_ERROR))
-                return answer.status, found[1].decode() if found else ""
-        except FAILURES:
-            if unread is not None:
-                # The connection broke because of it.
-                raise unread from None
-            raise
-
-    def _check(self, url: str) -> None:
-        try:
-            parts = http_url(url)
-        except ValueError:
-            raise PutRefusedError(0, "its URL is none") from None
-        here = is_loopback(parts)
-        if here and not self._local:
-            raise PutRefusedError(0, "its URL leads to this machine")
-        if parts.scheme != "https" and not here:
-            raise PutRefusedError(0, "its URL is without TLS")
-        if "@" in parts.netloc:
-            raise PutRefusedError(0, "its URL has a login")
 
 
 class DirectClient:

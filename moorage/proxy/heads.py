@@ -18,12 +18,12 @@ import aiohttp
 from multidict import CIMultiDict
 
 from moorage.common.patience import UpstreamResponse
+from moorage.proxy.ranged_pulls import BLOB_SIZE
 from moorage.proxy.upstream import REQUEST_TIMEOUT, Upstream
 
 _LENGTH = "Content-Length"
 _SIZE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})", re.ASCII)
 _RANGED = frozenset({HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
-_BLOB_SIZE: Final = "Moorage-Blob-Size"
 _ABSENT_SECONDS: Final = 1.0
 _MOST_ABSENT: Final = 1024
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -96,10 +96,10 @@ async def head_of_blob(
     without one is asked for its first byte, whose Content-Range has the size.
     """
     answer = await upstream.ask("HEAD", path, headers)
-    if answer.status == HTTPStatus.TEMPORARY_REDIRECT and _BLOB_SIZE in answer.headers:
+    if answer.status == HTTPStatus.TEMPORARY_REDIRECT and BLOB_SIZE in answer.headers:
         answered = answer.headers.copy()
         del answered["Location"]
-        answered[_LENGTH] = answered[_BLOB_SIZE]
+        answered[_LENGTH] = answered[BLOB_SIZE]
         return UpstreamResponse(HTTPStatus.OK, answered, b"")
     if answer.status != HTTPStatus.OK or answer.headers.get(_LENGTH, "0") != "0":
         return answer

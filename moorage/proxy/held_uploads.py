@@ -16,8 +16,9 @@ from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.reference import parse_digest
 from moorage.common.chunked_upload import ChunkedUpload, UploadRefusedError
-from moorage.common.direct_upload import NotDirectError, PutExhaustedError, PutRefusedError
+from moorage.common.direct_upload import NotDirectError, PutExhaustedError
 from moorage.common.patience import AGAIN, ExhaustedError, UpstreamResponse, ask_patiently
+from moorage.common.storage import PutRefusedError
 from moorage.proxy.direct_stream import DirectStream, OtherDigestError
 from moorage.proxy.held_sessions import HELD_SECONDS, HeldSession, HeldUploads, Stored
 from moorage.proxy.push_rights import lasts

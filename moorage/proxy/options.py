@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from chalicelib.limits import MIB
 from moorage.common.http_server import Pace
 from moorage.proxy.direct_stream import PartPlan
+from moorage.proxy.ranged_pulls import PullPlan
 
 # Twice as patient as the gateway: a client may compress a layer while it sends it.
 _PACE = Pace(idle=120.0, slow=120.0)
@@ -31,3 +32,6 @@ class ProxyOptions:
     memory_bytes: int = 256 * MIB
     """How much of blobs is held until S3 has it; beyond, they are sent in chunks."""
     plan: PartPlan = field(default_factory=PartPlan)
+    pull_streams: int = 4
+    """How many connections bring a large blob from S3; with 1 clients follow the redirect."""
+    pull_plan: PullPlan = field(default_factory=PullPlan)

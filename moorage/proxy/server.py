@@ -1,13 +1,15 @@
 """`moorage proxy`: lets an unmodified docker or podman push layers of any size.
 
 API Gateway takes 10 MB a request and Lambda 4.5 MB, so that large bodies go to S3 past them, or in
-chunks. HEADs get true lengths, and challenges get scopes; everything else passes through. This
-module must never follow a redirect for a client, or log an Authorization header.
+chunks. Large layers come from S3 in parallel, HEADs get true lengths, and challenges get scopes;
+everything else passes through. This module must never follow a redirect with a client's headers, or
+log an Authorization header.
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ from chalicelib.access.scopes import required_scopes
 from chalicelib.errors import RegistryError
 from chalicelib.routes import Action, RouteMatch
 from chalicelib.routes import match as route_of
-from moorage.common.direct_upload import DirectClient, Storage
+from moorage.common.direct_upload import DirectClient
 from moorage.common.hosts import AllowedHosts
 from moorage.common.http import is_loopback
 from moorage.common.http_server import (
@@ -33,11 +35,14 @@ from moorage.common.http_server import (
 )
 from moorage.common.memory import return_large_buffers
 from moorage.common.patience import UpstreamResponse
+from moorage.common.storage import Storage
 from moorage.proxy.heads import AbsentBlobs, head_of_manifest
 from moorage.proxy.options import ProxyOptions
+from moorage.proxy.ranged_pulls import PullBrokenError, RangedPulls, led_to, of_the_blob
 from moorage.proxy.uploads import UploadRequests
 from moorage.proxy.upstream import (
     OF_THE_BODY,
+    REQUEST_TIMEOUT,
     ForeignLocationError,
     Upstream,
     error,
@@ -65,6 +70,7 @@ class Proxy:
         self._storage_session: aiohttp.ClientSession | None = None
         self._upstream: Upstream
         self._uploads: UploadRequests
+        self._pulls: RangedPulls
         self._port = options.port
 
     @property
@@ -84,7 +90,11 @@ class Proxy:
         # A session of its own: nothing that is set for the registry may go to the storage.
         self._storage_session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         storage = Storage(self._storage_session, local=is_loopback(urlsplit(self._origin)))
-        client = DirectClient(self._upstream, storage, self._options.patience_seconds)
+        patience = self._options.patience_seconds
+        self._pulls = RangedPulls(
+            storage, self._options.pull_plan, self._options.pull_streams, patience
+        )
+        client = DirectClient(self._upstream, storage, patience)
         self._uploads = UploadRequests(
             self._options, self._upstream, client, self._relayed, self._pass
         )
@@ -159,6 +169,8 @@ class Proxy:
             case "blobs.head" if found:
                 self._uploads.expect(found.parameters["name"], found.parameters["digest"])
                 return await self._head(request, self._absent.head)
+            case "blobs.get" if "Range" not in request.headers:
+                return await self._pull(request)
             case _:
                 return await self._pass(request)
 
@@ -192,25 +204,60 @@ class Proxy:
         async with self._upstream.request(
             request.method, path or request.rel_url.raw_path_qs, headers, body, _PASS_TIMEOUT
         ) as answer:
-            headers = self._returned(request, answer.status, CIMultiDict(answer.headers))
-            response = web.StreamResponse(
-                status=answer.status, reason=answer.reason, headers=headers
-            )
-            await self._stream(request, response, answer.content)
-            return response
+            return await self._passed(request, answer)
+
+    async def _passed(
+        self, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        headers = self._returned(request, answer.status, CIMultiDict(answer.headers))
+        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+        await self._stream(request, response, answer.content.iter_chunked(_PIECE))
+        return response
+
+    async def _pull(self, request: web.BaseRequest) -> web.StreamResponse:
+        """GET a whole blob: a large one that is in S3 comes from there in parallel."""
+        path, headers = request.rel_url.raw_path_qs, forwarded(request, frozenset({"host"}))
+
+        async def fresh() -> str:
+            async with self._upstream.request("GET", path, headers, None, REQUEST_TIMEOUT) as again:
+                return led_to(again.status, again.headers)[0]
+
+        with contextlib.ExitStack() as taken:
+            async with self._upstream.request("GET", path, headers, None, _PASS_TIMEOUT) as answer:
+                url, size = led_to(answer.status, answer.headers)
+                if not self._pulls.takes(url, size):
+                    return await self._passed(request, answer)
+                blob = taken.enter_context(self._pulls.blob(url, size, fresh))
+                redirect = self._returned(request, answer.status, CIMultiDict(answer.headers))
+                redirect.pop("Content-Length", None)
+            async with contextlib.aclosing(blob.pieces()) as pieces:
+                try:
+                    first = await self._pulls.first(pieces)
+                except PullBrokenError as broken:
+                    _log.warning("%s: its client has to pull it: %s", request.path, broken)
+                    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=redirect)
+                response = web.StreamResponse(headers=of_the_blob(redirect, size))
+                await self._stream(request, response, _chained(first, pieces))
+                return response
 
     async def _stream(
-        self, request: web.BaseRequest, response: web.StreamResponse, content: aiohttp.StreamReader
+        self, request: web.BaseRequest, response: web.StreamResponse, pieces: AsyncIterable[bytes]
     ) -> None:
         try:
             await response.prepare(request)
-            async for piece in content.iter_chunked(_PIECE):
+            async for piece in pieces:
                 await deliver_piece(request, response, piece, self._options.pace)
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as broken:
+        except (aiohttp.ClientError, TimeoutError, ConnectionError, PullBrokenError) as broken:
             _log.warning("%s %s: broke off: %r", request.method, request.path, broken)
             # Part of the answer was sent: only a broken connection says that it is not whole.
             if request.transport is not None:
                 request.transport.abort()
+
+
+async def _chained(first: bytes, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 def _match(request: web.BaseRequest) -> RouteMatch | None:

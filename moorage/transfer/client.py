@@ -17,7 +17,6 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from moorage.common.direct_upload import Storage
 from moorage.common.http import (
     AddressError,
     HttpResponse,
@@ -27,6 +26,7 @@ from moorage.common.http import (
     safe_url,
 )
 from moorage.common.patience import AGAIN, FAILURES, ExhaustedError, Patience, UpstreamResponse
+from moorage.common.storage import Storage
 from moorage.transfer.content import LARGEST_MANIFEST, TransferError
 from moorage.transfer.credentials import kept_login
 from moorage.transfer.places import RegistryPlace

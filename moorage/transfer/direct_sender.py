@@ -24,11 +24,11 @@ from moorage.common.direct_upload import (
     PartSize,
     PartsUpload,
     PutExhaustedError,
-    PutRefusedError,
     SentPart,
     WholeUpload,
 )
 from moorage.common.patience import AGAIN, FAILURES
+from moorage.common.storage import PutRefusedError
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import (
     PIECE,

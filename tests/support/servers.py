@@ -17,6 +17,7 @@ from moorage.gateway.rest_api import RestApi
 from moorage.gateway.server import Gateway, GatewayOptions
 from moorage.proxy.direct_stream import PartPlan
 from moorage.proxy.options import ProxyOptions
+from moorage.proxy.ranged_pulls import PullPlan
 from moorage.proxy.server import Proxy
 from tests.support.fake_registry import in_background
 
@@ -50,6 +51,8 @@ def run_proxy(  # noqa: PLR0913 - each is an option of the proxy
     memory_bytes: int = 64 * 1024 * 1024,
     chunk_size: int = CHUNK,
     plan: PartPlan | None = None,
+    pull_streams: int = 4,
+    pull_plan: PullPlan | None = None,
 ) -> Iterator[str]:
     """Run a proxy before a registry until the block ends, and give its URL."""
     options = ProxyOptions(
@@ -60,6 +63,8 @@ def run_proxy(  # noqa: PLR0913 - each is an option of the proxy
         uploads=uploads,
         memory_bytes=memory_bytes,
         plan=PartPlan() if plan is None else plan,
+        pull_streams=pull_streams,
+        pull_plan=PullPlan() if pull_plan is None else pull_plan,
     )
     with run_server(Proxy(options if pace is None else replace(options, pace=pace))) as url:
         yield url

@@ -15,7 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from chalicelib.digest import Algorithm, Digest
-from moorage.common import direct_upload, patience
+from moorage.common import patience, storage
 from moorage.common.chunked_upload import UploadRefusedError
 from moorage.common.direct_upload import (
     DirectClient,
@@ -24,13 +24,11 @@ from moorage.common.direct_upload import (
     PartSize,
     PartsUpload,
     PutExhaustedError,
-    PutRefusedError,
-    PutTarget,
     SentPart,
-    Storage,
     WholeUpload,
 )
 from moorage.common.patience import FAILURES, UpstreamResponse
+from moorage.common.storage import Pieces, PutRefusedError, PutTarget, Storage
 from tests.support.fake_direct import FakeDirect, PutFault, words_after
 from tests.support.fake_registry import FakeRegistry, run_fake_registry
 
@@ -107,7 +105,7 @@ def with_uploads(
     return asyncio.run(run())
 
 
-def pieces(data: bytes, size: int = 100_000) -> direct_upload.Pieces:
+def pieces(data: bytes, size: int = 100_000) -> Pieces:
     """Return what gives these bytes."""
 
     async def give() -> AsyncGenerator[memoryview, None]:
@@ -498,7 +496,7 @@ def test_a_connection_that_takes_nothing_is_given_up(
     fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the time for a piece, not for all of them: a long PUT is no stalled one."""
-    monkeypatch.setattr(direct_upload, "_STALLED", 0.3)
+    monkeypatch.setattr(storage, "_STALLED", 0.3)
 
     async def act(uploads: DirectClient, _: Asked) -> None:
         async def ends_never() -> AsyncGenerator[memoryview, None]:
