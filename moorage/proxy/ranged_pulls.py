@@ -65,7 +65,7 @@ def led_to(status: int, headers: Mapping[str, str]) -> tuple[str, int]:
 def of_the_blob(redirect: CIMultiDict[str], size: int) -> CIMultiDict[str]:
     """Return the headers of a blob's bytes from those of the redirect to them."""
     headers = CIMultiDict((k, v) for k, v in redirect.items() if k.lower() not in _OF_THE_REDIRECT)
-    headers["Content-Length"] = str(size)
+    headers.update({"Content-Length": str(size), "Accept-Ranges": "bytes"})
     return headers
 
 
