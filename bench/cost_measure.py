@@ -41,6 +41,7 @@ from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
+from moorage.proxy.ranged_pulls import PullPlan
 from tests.support.access import SERVICE, URL, FixedSigningKeys, Unreachable
 from tests.support.registries import RecordedWorkers
 
@@ -239,6 +240,8 @@ class _Client:
             answer = self._ask("GET", f"{REPOSITORY}/blobs/{Digest.of(blob)}")
             if answer.status == _REDIRECTED:
                 self.bytes_out += len(blob)
+                if not self._through_edge:
+                    self.s3_reads += PullPlan().requests(len(blob)) - 1
 
     def _found(self, blob: bytes) -> bool:
         return self._ask("HEAD", f"{REPOSITORY}/blobs/{Digest.of(blob)}").status < 400  # noqa: PLR2004 - HTTP's own

@@ -45,14 +45,18 @@ class PullPlan:
 
     least: int = 16 * MIB
     """A smaller blob comes by one connection, which the client makes itself."""
-    piece: int = 4 * MIB
+    piece: int = 8 * MIB
     """The size of a range."""
-    blobs: int = 4
+    blobs: int = 3
     """How many blobs are pulled so at once: more of them fill the network as they are."""
     first: float = 5.0
     """How long the first byte may take: the client may reach the storage where the proxy can't."""
     pause: float = 300.0
     """How long clients pull everything themselves after a blob of which no byte came."""
+
+    def requests(self, size: int) -> int:
+        """Return how many requests to S3 bring a blob of a size."""
+        return 1 if size < self.least else -(-size // self.piece)
 
 
 def led_to(status: int, headers: Mapping[str, str]) -> tuple[str, int]:
