@@ -170,23 +170,22 @@ class RangedBlob:
             patience.renew()
 
         while True:
-            url, why = self._url, "the answer ended early"
+            url, why, refused = self._url, "the answer ended early", False
             try:
                 status = await self._storage.read(url, at, end - 1, took)
             except FAILURES as failed:
                 why = str(failed) or type(failed).__name__
             else:
                 if status != HTTPStatus.PARTIAL_CONTENT:
-                    why = f"the storage answered {status}"
-                    refusals += status not in AGAIN
+                    why, refused = f"the storage answered {status}", status not in AGAIN
             if at == end:
                 return
-            if refusals > _MOST_REFUSALS:
-                raise PullBrokenError(why)
-            if refusals:
-                await self._renew(url)
-            else:
+            if not refused:
                 await _wait(patience, why)
+            elif (refusals := refusals + 1) > _MOST_REFUSALS:
+                raise PullBrokenError(why)
+            else:
+                await self._renew(url)
 
     async def _renew(self, refused: str) -> None:
         """Ask for another URL, once for all the ranges that found this one refused."""

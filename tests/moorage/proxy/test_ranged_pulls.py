@@ -301,6 +301,24 @@ def test_an_url_that_ends_midway_is_replaced(proxy: str, there: BlobInStorage) -
     assert Counter(there.asked)[0, PIECE] == 2
 
 
+def test_urls_may_end_again_and_again_as_long_as_bytes_come(
+    proxy: str, there: BlobInStorage
+) -> None:
+    """A slow pull outlives many of them."""
+    there.faults = {4 * PIECE: ["403", "early"] * 4}
+    assert pull(proxy)[2] == there.blob
+    assert len(there.logins) == 1 + 4
+
+
+def test_what_fails_after_a_refusal_is_tried_for_the_patience(there: BlobInStorage) -> None:
+    """With waits, and no further question to the registry."""
+    there.faults, there.always = {4 * PIECE: ["403"]}, {4 * PIECE: "cut"}
+    with run_proxy(there.url, patience=0.3, pull_plan=PLAN, pull_streams=STREAMS) as url:
+        assert there.blob.startswith(cut_off(url))
+    assert len(there.logins) == 2
+    assert 2 <= Counter(there.asked)[4 * PIECE, 5 * PIECE] < 10
+
+
 @pytest.mark.parametrize("fault", ["403", "404", *LIES[:2]])
 def test_a_storage_that_refuses_from_the_beginning_is_the_clients(
     proxy: str, there: BlobInStorage, fault: str
