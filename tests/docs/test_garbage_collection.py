@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from moorage.common.project import PROJECT
-from tests.drills.mutants import RULES
+from tests.drills.mutants.every import RULES
 
 DOCUMENT = PROJECT / "docs" / "garbage-collection.md"
 

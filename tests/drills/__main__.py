@@ -26,13 +26,14 @@ from tests.drills import (
     crowds,
     faults,
     kills,
-    mutants,
     operations,
     pairs,
     races,
     throttling,
 )
 from tests.drills.figures import Figures, Loss, reached_rows
+from tests.drills.mutants.every import ALL as ALL_MUTANTS
+from tests.drills.mutants.mutant import drill as drill_mutants
 from tests.drills.support import parts
 from tests.drills.support.parts import Run
 from tests.drills.support.schedule import following, read
@@ -95,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
         1, 22, lambda _, run: crowds.drill(moto_world(), range(run.seed, run.seed + 2))
     ),
     "throttling": Kind(1, 20, lambda *_: _throttling(TablesWorld(), throttling.SHORT, [1, 2])),
-    "mutants": Kind(1, 16, lambda *_: mutants.drill([*mutants.CLAUSES, *mutants.RULES])),
+    "mutants": Kind(1, 16, lambda *_: drill_mutants(ALL_MUTANTS)),
     "crowds": Kind(
         1, 10, lambda _, run: crowds.drill(TablesWorld(), range(run.seed, run.seed + 12))
     ),

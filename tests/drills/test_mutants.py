@@ -18,22 +18,21 @@ from chalicelib.stores.dynamodb import (
     usage,
 )
 from chalicelib.stores.dynamodb.expressions import Clause
-from tests.drills import mutants
-from tests.drills.mutants import CLAUSES, RULES
+from tests.drills.mutants.conditions import CLAUSES
+from tests.drills.mutants.every import ALL
+from tests.drills.mutants.mutant import Mutant, caught
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.mark.parametrize("mutant", [*CLAUSES, *RULES], ids=lambda mutant: mutant.name)
-def test_a_drill_catches_the_mutant(mutant: mutants.Mutant) -> None:
+@pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
+def test_a_drill_catches_the_mutant(mutant: Mutant) -> None:
     """One of the drills that the mutant names finds a loss."""
-    assert mutants.caught(mutant) is not None
+    assert caught(mutant) is not None
 
 
-@pytest.mark.parametrize(
-    "check", dict.fromkeys(check for each in [*CLAUSES, *RULES] for check in each.checked)
-)
+@pytest.mark.parametrize("check", dict.fromkeys(check for each in ALL for check in each.checked))
 def test_a_check_finds_nothing_in_the_program_as_it_is(check: Callable[[], None]) -> None:
     """What a check finds is the mutant's doing."""
     check()
